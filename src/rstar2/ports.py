@@ -1,0 +1,104 @@
+"""The six seams of the system: who decides sees only these, never a concrete part.
+
+Each is at most five methods. The in-process parts and the cluster parts both fit; `engines/scripted.py`
+is a public fake for the widest of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rstar2.types import (
+    EngineLoad,
+    Generation,
+    GenerationRequest,
+    Problem,
+    Program,
+    Rollout,
+    StepReport,
+    ToolResult,
+    TrainSample,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back; special tokens in the text are recognised as such."""
+
+    @property
+    def eos_token_id(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of the ids, special tokens included."""
+
+
+class WeightChannel(Protocol):
+    """Carries one version of the policy's weights from the learner to the engines."""
+
+    def put(self, version: int, weights: Mapping[str, "Tensor"]) -> None: ...
+
+    def get(self, version: int) -> Mapping[str, "Tensor"]:
+        """The weights of exactly this version; CheckpointError if it is gone or torn."""
+
+
+class Engine(Protocol):
+    """Writes turns."""
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """One turn; raises CapacityError if it can never fit and EngineError if the engine failed."""
+
+    def release(self, rollout_id: str) -> None:
+        """Forget the rollout's prefix and give back its reservation; unknown ids are ignored."""
+
+    def load(self) -> EngineLoad: ...
+
+    async def adopt(self, channel: WeightChannel, version: int) -> None:
+        """Swap weights; every kept prefix of another version is dropped."""
+
+    async def close(self) -> None: ...
+
+
+class Sandbox(Protocol):
+    """Runs programs."""
+
+    async def run(self, program: Program) -> ToolResult:
+        """Exactly one result per call. A failure of the sandbox itself raises SandboxError."""
+
+    async def close(self) -> None: ...
+
+
+class Grader(Protocol):
+    """Decides the outcome reward."""
+
+    async def grade(self, problem: Problem, rollout: Rollout) -> float:
+        """1.0 or 0.0; raises InfrastructureError when it could not be decided."""
+
+
+class Objective(StrEnum):
+    """What a learner step minimises."""
+
+    POLICY = "policy"
+    """Clip-higher policy-gradient loss (Eq. 6, arXiv:2508.20722)."""
+    LIKELIHOOD = "likelihood"
+    """Mean negative log-likelihood of the masked tokens."""
+
+
+class Learner(Protocol):
+    """Owns the policy's parameters and optimizer."""
+
+    def step(self, samples: Sequence[TrainSample], *, objective: Objective, lr: float) -> StepReport:
+        """One optimizer step over all samples, with one global token denominator."""
+
+    def publish(self, channel: WeightChannel, version: int) -> None: ...
+
+    def reset_optimizer(self) -> None: ...
+
+    def save(self, folder: Path) -> None:
+        """Write weights as an HF checkpoint, and the optimizer's state, into an existing empty folder."""
+
+    def restore(self, folder: Path) -> None: ...
