@@ -1,0 +1,29 @@
+r"""Integers as people and models write them, in one canonical spelling.
+
+Labels of problems and answers of models meet as these strings, so "007", "+7" and "$7$" are one answer.
+Strict on purpose: "4.0", "1,2", "7 apples" and "3 or 4" are no integers. The text is never turned
+into an `int`: a million digits must cost neither time nor the interpreter's digit limit.
+"""
+
+import re
+
+_INTEGER = re.compile(r"([+-]?)\s*([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)")
+_MATH_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+_LATEX_SPACES = re.compile(r"\\[,;:!> ]|~")
+_UNICODE_MINUS = "\u2212"
+
+
+def canonical_integer(text: str) -> str | None:
+    """The integer that the whole text spells, as `str(int)` would print it; None if it spells none."""
+    text = text.strip().replace("{,}", ",").replace(_UNICODE_MINUS, "-")
+    for opening, closing in _MATH_DELIMITERS:
+        if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening + closing):
+            text = text[len(opening) : -len(closing)]
+            break
+    match = _INTEGER.fullmatch(_LATEX_SPACES.sub("", text).strip())
+    if match is None:
+        return None
+    digits = match[2].replace(",", "").lstrip("0")
+    if not digits:
+        return "0"
+    return ("-" if match[1] == "-" else "") + digits
