@@ -1,0 +1,52 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rstar2.integers import canonical_integer
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("7", "7"),
+        ("007", "7"),
+        ("+7", "7"),
+        ("-7", "-7"),
+        ("\u22127", "-7"),
+        ("- 7", "-7"),
+        ("-0", "0"),
+        ("000", "0"),
+        (" 42\n", "42"),
+        ("1,234", "1234"),
+        ("12,345,678", "12345678"),
+        (r"1{,}234", "1234"),
+        (r"1\,234", "1234"),
+        (r"1,\!234", "1234"),
+        ("$42$", "42"),
+        ("$$-42$$", "-42"),
+        (r"\(42\)", "42"),
+        (r"\[ 42 \]", "42"),
+    ],
+)
+def test_spellings_of_one_integer_meet(text, canonical):
+    assert canonical_integer(text) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "-", "$", "$$", "4.0", "1,2", "1234,567", ",123", "3 or 4", "7 apples", "1e3", "1_000", "--7",
+     "\u0663", "0x10", "1/1", "1 234", "x=7", "7%"],
+)  # fmt: skip
+def test_anything_else_is_no_integer(text):
+    assert canonical_integer(text) is None
+
+
+@given(st.integers())
+def test_the_canonical_form_is_what_python_prints(number):
+    assert canonical_integer(str(number)) == str(number)
+    assert canonical_integer(f" {number:,} ") == str(number)
+    assert canonical_integer(f"${number:+09d}$") == str(number)
+
+
+def test_a_million_digits_are_compared_as_text():
+    assert canonical_integer("0" + "9" * 1_000_000) == "9" * 1_000_000
