@@ -1,0 +1,179 @@
+"""The learner in one process: owns the policy's parameters and its optimizer.
+
+A step packs the samples, runs forward and backward per micro-batch, and updates once. The loss has one token
+denominator for the whole step, so neither packing nor micro-batching changes the gradient. What a sample is
+worth (its advantage) was decided before; which samples exist is not decided here.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rstar2.errors import CheckpointError
+from rstar2.grpo.loss import TokenLoss, likelihood_loss, policy_loss
+from rstar2.learner.logprobs import token_logprobs
+from rstar2.learner.packing import MicroBatch, pack
+from rstar2.models.loading import load_model, save_model
+from rstar2.models.packed_attention import use_packed_attention
+from rstar2.ports import Objective, WeightChannel
+from rstar2.types import StepReport, TokenScore, TrainSample
+
+OPTIMIZER_FILE = "optimizer.pt"
+OPTIMIZER_FORMAT = 1
+
+
+class TorchLearner:
+    """Implements the `Learner` port for any transformers causal LM; takes the model over.
+
+    `old_logprobs` says which policy is the old one of the loss: `recomputed` is the current one (one update
+    per rollout batch, ratio exactly 1), `sampled` the one that wrote the tokens (several updates per batch).
+    `temperature` must be the one that the tokens were sampled at. With `bf16`, forward and backward run in
+    bfloat16 while parameters, optimizer and softmax stay float32.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        micro_batch_tokens: int,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.01,
+        grad_clip: float = 1.0,
+        clip_low: float = 0.2,
+        clip_high: float = 0.28,
+        importance_cap: float | None = None,
+        old_logprobs: Literal["recomputed", "sampled"] = "recomputed",
+        temperature: float = 1.0,
+        logprob_chunk_tokens: int = 2048,
+        bf16: bool = False,
+    ) -> None:
+        self.model = model
+        self._micro_batch_tokens = micro_batch_tokens
+        self._betas, self._weight_decay, self._grad_clip = betas, weight_decay, grad_clip
+        self._clip_low, self._clip_high, self._importance_cap = clip_low, clip_high, importance_cap
+        self._old_logprobs = old_logprobs
+        self._temperature = temperature
+        self._logprob_chunk_tokens = logprob_chunk_tokens
+        self._bf16 = bf16
+        use_packed_attention(model)
+        self.reset_optimizer()
+
+    def reset_optimizer(self) -> None:
+        """Forget the moments: a new stage starts from the weights alone."""
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self._weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},  # norms and biases
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=0.0, betas=self._betas, fused=True)
+
+    def step(self, samples: Sequence[TrainSample], *, objective: Objective, lr: float) -> StepReport:
+        """One optimizer step; without any target token nothing happens, and `num_target_tokens` says so."""
+        samples = [s for s in samples if any(s.loss_mask)]
+        num_targets = sum(sum(s.loss_mask) for s in samples)
+        metrics = {"num_samples": float(len(samples)), "num_target_tokens": float(num_targets)}
+        if not num_targets:
+            return StepReport(metrics=tuple(metrics.items()))
+        self._optimizer.zero_grad(set_to_none=True)
+        shares: defaultdict[str, float] = defaultdict(float)
+        peaks: defaultdict[str, float] = defaultdict(float)
+        for micro_batch in self._pack(samples):
+            logprobs_T, entropy_T = self._logprobs(micro_batch)
+            terms = self._loss(objective, micro_batch, logprobs_T, num_targets)
+            torch.autograd.backward(terms.loss)
+            shares["loss"] += terms.loss.item()
+            shares["entropy_nats"] += entropy_T.sum().item() / num_targets
+            shares["num_packed_tokens"] += len(micro_batch.token_ids_N)
+            for name, share in terms.shares.items():
+                shares[name] += share.item()
+            for name, peak in terms.peaks.items():
+                peaks[name] = max(peaks[name], peak.item())
+        metrics |= {**shares, **peaks, "grad_norm": self._update(lr), "lr": lr}
+        return StepReport(metrics=tuple(metrics.items()))
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[tuple[TokenScore, ...]]:
+        """What the policy thinks of each sequence's second to last tokens, given those before."""
+        samples = [
+            TrainSample(
+                token_ids=tuple(ids), loss_mask=(False, *[True] * (len(ids) - 1)), logprobs=(0.0,) * len(ids)
+            )
+            for ids in sequences
+        ]
+        scores: dict[int, tuple[TokenScore, ...]] = {}
+        with torch.no_grad():
+            for micro_batch in self._pack(samples):
+                pairs_T2 = torch.stack(self._logprobs(micro_batch), dim=-1)
+                for index, pairs in micro_batch.split(pairs_T2).items():
+                    scores[index] = tuple(TokenScore(logprob=p, entropy_nats=e) for p, e in pairs.tolist())
+        return [scores[i] for i in range(len(samples))]
+
+    def publish(self, channel: WeightChannel, version: int) -> None:
+        """Hand over every parameter by its name in the model; a tied matrix appears once."""
+        channel.put(version, {name: p.detach() for name, p in self.model.named_parameters()})
+
+    def save(self, folder: Path) -> None:
+        save_model(self.model, folder)
+        state = {"format": OPTIMIZER_FORMAT, "optimizer": self._optimizer.state_dict()}
+        torch.save(state, folder / OPTIMIZER_FILE)
+
+    def restore(self, folder: Path) -> None:
+        state = torch.load(folder / OPTIMIZER_FILE, map_location=self.model.device, weights_only=True)
+        if state["format"] != OPTIMIZER_FORMAT:
+            raise CheckpointError(
+                f"{folder} has format {state['format']}, this version reads {OPTIMIZER_FORMAT}; save it anew"
+            )
+        dtype = next(self.model.parameters()).dtype
+        self.model.load_state_dict(load_model(folder, dtype).state_dict())
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def _pack(self, samples: Sequence[TrainSample]) -> list[MicroBatch]:
+        return list(pack(samples, micro_batch_tokens=self._micro_batch_tokens, device=self.model.device))
+
+    def _logprobs(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        """(log-prob, entropy) of every target, nats."""
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._bf16):
+            output = self.model.base_model(
+                input_ids=batch.token_ids_N[None],
+                position_ids=batch.positions_N[None],
+                layout=batch.layout,
+                use_cache=False,
+            )
+        hidden_TD = output.last_hidden_state[0].index_select(0, batch.source_T)
+        dtype = torch.bfloat16 if self._bf16 else hidden_TD.dtype
+        return token_logprobs(
+            hidden_TD.to(dtype),
+            self.model.get_output_embeddings().weight.to(dtype),
+            batch.target_T,
+            temperature=self._temperature,
+            chunk_tokens=self._logprob_chunk_tokens,
+        )
+
+    def _loss(
+        self, objective: Objective, batch: MicroBatch, logprobs_T: Tensor, num_targets: int
+    ) -> TokenLoss:
+        if objective is Objective.LIKELIHOOD:
+            return likelihood_loss(logprobs_T, denominator=num_targets)
+        is_recomputed = self._old_logprobs == "recomputed"
+        return policy_loss(
+            logprobs_T,
+            logprobs_T.detach() if is_recomputed else batch.sampled_logprobs_T,
+            batch.sampled_logprobs_T,
+            batch.advantages_T,
+            denominator=num_targets,
+            clip_low=self._clip_low,
+            clip_high=self._clip_high,
+            importance_cap=self._importance_cap,
+        )
+
+    def _update(self, lr: float) -> float:
+        """Clip, move, and return the gradient norm before clipping."""
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._grad_clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._optimizer.step()
+        return norm.item()

@@ -1,0 +1,65 @@
+"""Causal language models in and out of ordinary Hugging Face folders, and a tiny one from nothing.
+
+No model is implemented here: the policy is any transformers causal LM, and the tiny policy is a
+`Qwen3ForCausalLM` with a small configuration. What is written can be read by transformers and vLLM as it is.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from rstar2.errors import CheckpointError
+
+
+def build_tiny(
+    *,
+    vocab_size: int,
+    hidden_size: int,
+    num_layers: int,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    mlp_size: int,
+    max_positions: int,
+    seed: int,
+    eos_token_id: int | None = None,
+    rope_theta: float = 10_000.0,
+) -> PreTrainedModel:
+    """A Qwen3 with random weights (normal, std 0.02) drawn from `seed` alone, float32, tied embeddings.
+
+    Tied, because at this size an output matrix of its own would be a large share of the parameters.
+    """
+    config = Qwen3Config(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=mlp_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_kv_heads,
+        head_dim=head_dim,
+        max_position_embeddings=max_positions,
+        rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
+        tie_word_embeddings=True,
+        eos_token_id=eos_token_id,
+        architectures=["Qwen3ForCausalLM"],
+    )
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
+        torch.manual_seed(seed)
+        return Qwen3ForCausalLM(config)
+
+
+def load_model(path_or_hub_id: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A causal LM from a local folder or the Hugging Face hub, in evaluation mode, on the CPU."""
+    try:
+        return AutoModelForCausalLM.from_pretrained(path_or_hub_id, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"no causal language model could be read from {path_or_hub_id}; "
+            "give a folder with config.json and safetensors, or a model id of the hub"
+        ) from error
+
+
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write `config.json` and safetensors; tied matrices are written once."""
+    model.save_pretrained(folder)

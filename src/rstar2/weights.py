@@ -1,0 +1,84 @@
+"""How one version of the policy's weights gets from the learner to the engines.
+
+`MemoryChannel` hands over copies within a process; `FolderChannel` goes through a file system that both
+sides see. Weights are tensors by parameter name. What was put cannot change afterwards, and a version
+that is gone or torn is an error, never another version.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rstar2.errors import CheckpointError
+
+
+class MemoryChannel:
+    """Keeps the latest `keep` versions in memory."""
+
+    def __init__(self, *, keep: int = 1) -> None:
+        self._keep = keep
+        self._versions: dict[int, dict[str, Tensor]] = {}
+
+    def put(self, version: int, weights: Mapping[str, Tensor]) -> None:
+        # Copied, because the learner's next step writes into the same memory.
+        self._versions[version] = {name: tensor.detach().clone() for name, tensor in weights.items()}
+        for old in sorted(self._versions)[: -self._keep]:
+            del self._versions[old]
+
+    def get(self, version: int) -> Mapping[str, Tensor]:
+        try:
+            return self._versions[version]
+        except KeyError:
+            held = sorted(self._versions)
+            raise CheckpointError(f"weights of version {version} are gone; adopt one of {held}") from None
+
+
+class FolderChannel:
+    """One folder per version below `folder`, visible only when complete, verified when read."""
+
+    WEIGHTS = "weights.safetensors"
+    CHECKSUM = "weights.sha256"
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self._folder = folder
+        self._keep = keep
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, version: int, weights: Mapping[str, Tensor]) -> None:
+        final = self._path(version)
+        partial = final.with_name(f".{final.name}.{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        # safetensors wants dense tensors; clones also part those that share memory.
+        save_file(
+            {name: t.detach().clone().contiguous() for name, t in weights.items()}, partial / self.WEIGHTS
+        )
+        (partial / self.CHECKSUM).write_text(_sha256(partial / self.WEIGHTS))
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        for old in sorted(self._folder.glob("version-*"))[: -self._keep]:
+            shutil.rmtree(old)
+
+    def get(self, version: int) -> Mapping[str, Tensor]:
+        path = self._path(version)
+        try:
+            expected = (path / self.CHECKSUM).read_text()
+            if _sha256(path / self.WEIGHTS) != expected:
+                raise CheckpointError(f"{path} is damaged; publish version {version} again")
+            weights: dict[str, Tensor] = load_file(path / self.WEIGHTS)
+            return weights
+        except FileNotFoundError:
+            raise CheckpointError(f"{path} is gone; adopt a later version") from None
+
+    def _path(self, version: int) -> Path:
+        return self._folder / f"version-{version:08d}"  # zeros, so that names sort as numbers
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
