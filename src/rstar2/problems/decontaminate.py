@@ -1,0 +1,39 @@
+"""No training on the test: drops problems that share eight words in a row with a benchmark.
+
+Words are compared lower-cased and without punctuation (section 4.2, arXiv:2508.20722, gives only the
+length 8), so "\\frac{1}{2}" is "frac 1 2". Over-cautious on purpose: stock phrases are dropped, too.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from rstar2.types import Problem
+
+NUM_WORDS = 8
+
+_WORD = re.compile(r"[^\W_]+")
+
+Gram = tuple[str, ...]
+
+
+def grams(text: str, num_words: int = NUM_WORDS) -> Iterator[Gram]:
+    """All runs of `num_words` words; a text of fewer words is one gram, so it meets only its equal."""
+    words = tuple(_WORD.findall(text.lower()))
+    for start in range(max(1, len(words) - num_words + 1)):
+        yield words[start : start + num_words]
+
+
+def benchmark_grams(questions: Iterable[str], num_words: int = NUM_WORDS) -> frozenset[Gram]:
+    """Everything that must not be trained on."""
+    return frozenset(gram for question in questions for gram in grams(question, num_words))
+
+
+def without_overlap(
+    problems: Sequence[Problem], benchmark: Collection[Gram], *, num_words: int = NUM_WORDS
+) -> list[Problem]:
+    """The problems that share no gram with the benchmark; made by `benchmark_grams`, same `num_words`."""
+    return [
+        problem
+        for problem in problems
+        if not any(gram in benchmark for gram in grams(problem.question, num_words))
+    ]

@@ -1,0 +1,76 @@
+"""Rows of data files and hub data sets, one after the other, each with the place it came from.
+
+Nothing is interpreted here: a JSONL line stays bytes, so that whoever reads it may skip a broken one.
+Large files are streamed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from rstar2.errors import DataError
+
+Row = bytes | Mapping[str, object]
+"""A JSON line not yet read, or named columns."""
+
+HUB = "hub:"
+
+
+def read_rows(source: str) -> Iterator[tuple[str, Row]]:
+    """(place, row) of every row of `x.jsonl`, `x.parquet` or `hub:owner/name[:config[:split]]`."""
+    if source.startswith(HUB):
+        yield from _hub_rows(source)
+        return
+    reader = _READERS.get(Path(source).suffix)
+    if reader is None:
+        raise DataError(
+            f"{source} is neither *.jsonl nor *.parquet nor {HUB}owner/name; convert or rename it"
+        )
+    try:
+        yield from reader(source)
+    except (OSError, ValueError) as error:  # pyarrow's complaints about a file are ValueErrors
+        raise DataError(f"{source} cannot be read: {error}; check the path and the file") from error
+
+
+def source_name(source: str) -> str:
+    """Short name of a source: the file's stem, or the data set's name without its owner."""
+    if source.startswith(HUB):
+        return source.removeprefix(HUB).split(":")[0].rpartition("/")[2]
+    return Path(source).stem
+
+
+def _jsonl_rows(source: str) -> Iterator[tuple[str, Row]]:
+    with open(source, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield f"{source}, line {number}", line
+
+
+def _parquet_rows(source: str) -> Iterator[tuple[str, Row]]:
+    import pyarrow.parquet
+
+    number = 0
+    with pyarrow.parquet.ParquetFile(source) as file:
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{source}, row {number}", row
+
+
+def _hub_rows(source: str) -> Iterator[tuple[str, Row]]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(f"{source} needs the datasets library; run `pip install rstar2[hub]`") from error
+    name, config, split, *_ = [*source.removeprefix(HUB).split(":"), "", ""]
+    try:
+        rows = datasets.load_dataset(name, config or None, split=split or "train")
+    except Exception as error:  # dozens of types; whichever it is, the data set could not be had
+        raise DataError(f"{source} cannot be loaded: {error}; check name, config and split") from error
+    for number, row in enumerate(rows, start=1):
+        yield f"{source}, row {number}", row
+
+
+_READERS: Mapping[str, Callable[[str], Iterator[tuple[str, Row]]]] = {
+    ".jsonl": _jsonl_rows,
+    ".parquet": _parquet_rows,
+}

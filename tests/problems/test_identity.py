@@ -1,0 +1,19 @@
+import pytest
+
+from rstar2.problems.identity import question_hash
+
+
+@pytest.mark.parametrize(
+    "other", ["What is\n2 + 2? ", "WHAT IS 2 + 2?", "What is 2\u00a0+ 2?", "What is \uff12 + 2?"]
+)
+def test_spelling_does_not_make_another_question(other):
+    assert question_hash(other) == question_hash("What is 2 + 2?")
+
+
+@pytest.mark.parametrize("other", ["What is 2 - 2?", "What is 2 + 2", "What is 22?"])
+def test_punctuation_does(other):
+    assert question_hash(other) != question_hash("What is 2 + 2?")
+
+
+def test_the_hash_never_changes_because_resumed_runs_know_problems_by_it():
+    assert question_hash("What is 2 + 2?") == "692a9daa52e42c50"
