@@ -1,0 +1,1 @@
+"""Writes turns: engines that turn token ids into token ids with log-probs."""
