@@ -1,0 +1,1 @@
+"""How problems, tool calls and answers are written as tokens: tokenizer, template, parser, answer."""

@@ -1,0 +1,72 @@
+"""Plain pre-training text: copying drills and worked problems with what they printed.
+
+The drills teach a small transformer to copy (numbers, words, whole lines), the skill that everything
+else rests on: a model that cannot copy a number into its code never earns a reward. Worked problems
+are right, wrong or broken in the given proportions.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from rstar2.corpus.trial import try_out
+from rstar2.corpus.worked import Kind, attempts
+from rstar2.types import Problem
+
+Proportions = Mapping[Kind, float]
+"""Weight of each kind of attempt; need not sum to 1."""
+
+
+def pick_kind(proportions: Proportions, rng: random.Random) -> Kind:
+    return rng.choices(list(proportions), weights=list(proportions.values()))[0]
+
+
+def worked_document(problem: Problem, proportions: Proportions, rng: random.Random) -> str:
+    """A question, one attempt at it, and what it printed."""
+    code = attempts(problem.task, problem.question).pick(pick_kind(proportions, rng), rng)
+    result = try_out(code)
+    shown = result.stdout.strip() or result.stderr
+    return f"Question: {problem.question.strip()}\nPython:\n{code}\nOutput: {shown}\n"
+
+
+def copy_document(questions: Sequence[str], rng: random.Random) -> str:
+    """A line of text said twice: a question, numbers or scrambled words."""
+    drill: Callable[[Sequence[str], random.Random], str] = rng.choice(
+        [_some_question, _some_numbers, _some_numbers, _some_expression, _some_words]
+    )
+    line = drill(questions, rng)
+    return f"Copy: {line}\nAgain: {line}\n"
+
+
+def documents(
+    problems: Sequence[Problem], *, proportions: Proportions, copy_share: float, seed: int
+) -> Iterator[str]:
+    """An endless stream of documents; `copy_share` of them are drills."""
+    rng = random.Random(seed)
+    questions = [p.question for p in problems]
+    while True:
+        if rng.random() < copy_share:
+            yield copy_document(questions, rng)
+        else:
+            yield worked_document(rng.choice(problems), proportions, rng)
+
+
+def _some_question(questions: Sequence[str], rng: random.Random) -> str:
+    return rng.choice(questions).strip()
+
+
+def _number(rng: random.Random) -> str:
+    return str(rng.randrange(10 ** rng.randint(1, 10)))
+
+
+def _some_numbers(questions: Sequence[str], rng: random.Random) -> str:
+    return ", ".join(_number(rng) for _ in range(rng.randint(1, 5)))
+
+
+def _some_expression(questions: Sequence[str], rng: random.Random) -> str:
+    terms = [str(rng.randrange(10 ** rng.randint(1, 4))) for _ in range(rng.randint(2, 6))]
+    return "".join(t if i == 0 else f" {rng.choice('+-*')} {t}" for i, t in enumerate(terms))
+
+
+def _some_words(questions: Sequence[str], rng: random.Random) -> str:
+    words = " ".join(rng.choice(questions) for _ in range(2)).split()
+    return " ".join(rng.sample(words, min(len(words), rng.randint(3, 12))))

@@ -1,0 +1,138 @@
+"""Problems become complete groups of graded rollouts; nothing is lost without being counted.
+
+Every rollout is started at once and waits in the dispatcher for KV room; each is graded the moment it
+ends. A rollout that the infrastructure failed after retries is dropped from its group and counted; it
+never becomes a reward of 0.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rstar2.errors import InfrastructureError
+from rstar2.ports import Grader, Sandbox
+from rstar2.protocol.template import Template
+from rstar2.rollout.agent import RolloutLimits, run_rollout
+from rstar2.rollout.dispatcher import Dispatcher
+from rstar2.rollout.pacing import Pacer
+from rstar2.types import GradedRollout, Group, Problem, Program, ToolCall, ToolResult
+
+log = logging.getLogger(__name__)
+
+OnDone = Callable[[GradedRollout | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolLimits:
+    """What one tool call may use."""
+
+    time_limit_s: float
+    memory_limit_mb: int
+    output_limit_chars: int
+
+
+class Collector:
+    """Plays and grades whole groups."""
+
+    def __init__(
+        self,
+        *,
+        template: Template,
+        dispatcher: Dispatcher,
+        sandbox: Sandbox,
+        grader: Grader,
+        pacer: Pacer,
+        tool_limits: ToolLimits,
+        run_seed: int,
+        max_tries: int = 3,
+    ) -> None:
+        self._template = template
+        self._dispatcher = dispatcher
+        self._sandbox = sandbox
+        self._grader = grader
+        self._pacer = pacer
+        self._tool_limits = tool_limits
+        self._run_seed = run_seed
+        self._max_tries = max_tries
+        self.num_retries = 0
+        """Tool calls that were tried again because the sandbox failed."""
+
+    async def collect(
+        self,
+        problems: Sequence[Problem],
+        *,
+        num_rollouts: int,
+        limits: RolloutLimits,
+        label: str,
+        on_done: OnDone = lambda _: None,
+    ) -> list[Group]:
+        """One group of `num_rollouts` per problem, in the given order.
+
+        `label` names the occasion (stage and step, or evaluation): with the run's seed, the problem and
+        the index it fixes every random draw of a rollout.
+        """
+        groups = (self._group(p, num_rollouts, limits, label, on_done) for p in problems)
+        return list(await asyncio.gather(*groups))
+
+    async def _group(
+        self, problem: Problem, num_rollouts: int, limits: RolloutLimits, label: str, on_done: OnDone
+    ) -> Group:
+        ended = await asyncio.gather(
+            *(self._play(problem, i, limits, label, on_done) for i in range(num_rollouts))
+        )
+        kept = tuple(r for r in ended if r is not None)
+        return Group(problem=problem, rollouts=kept, num_dropped=num_rollouts - len(kept))
+
+    async def _play(
+        self, problem: Problem, index: int, limits: RolloutLimits, label: str, on_done: OnDone
+    ) -> GradedRollout | None:
+        rollout_id = f"{label}/{problem.id}/{index}"
+        graded = None
+        try:
+            rollout = await run_rollout(
+                problem,
+                index=index,
+                rollout_id=rollout_id,
+                seed=rollout_seed(self._run_seed, rollout_id),
+                template=self._template,
+                limits=limits,
+                generate=self._dispatcher.generate,
+                call_tool=self._call_tool,
+            )
+            self._dispatcher.release(rollout_id)
+            graded = GradedRollout(rollout=rollout, reward=await self._grader.grade(problem, rollout))
+        except InfrastructureError as error:
+            log.warning("rollout %s is dropped: %s", rollout_id, error)
+        finally:
+            self._dispatcher.release(rollout_id)
+        on_done(graded)
+        return graded
+
+    async def _call_tool(self, call: ToolCall) -> ToolResult:
+        return await self._pacer.deliver(self._run_program(call))
+
+    async def _run_program(self, call: ToolCall) -> ToolResult:
+        program = Program(
+            code=call.code,
+            stdin=call.stdin,
+            time_limit_s=self._tool_limits.time_limit_s,
+            memory_limit_mb=self._tool_limits.memory_limit_mb,
+            output_limit_chars=self._tool_limits.output_limit_chars,
+        )
+        for attempt in range(1, self._max_tries + 1):
+            try:
+                return await self._sandbox.run(program)
+            except InfrastructureError:
+                if attempt == self._max_tries:
+                    raise
+                self.num_retries += 1
+        raise AssertionError("the loop returns or raises")
+
+
+def rollout_seed(run_seed: int, rollout_id: str) -> int:
+    """63 bits from the run's seed and the rollout's name; stable over processes and versions."""
+    digest = hashlib.blake2b(f"{run_seed}/{rollout_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
