@@ -1,0 +1,118 @@
+"""The descriptors of one call: memory files for its code, stdin, output and report.
+
+Memory files rather than pipes: nobody has to pump them, whatever was written outlives the writer, and a
+descendant that keeps one open delays nobody. They are read when all writers are dead.
+"""
+
+import fcntl
+import os
+import signal
+from types import TracebackType
+
+from rstar2.sandbox.wire import REPORT_OUT_OF_MEMORY, REPORT_VALUE, Ending, Reply
+from rstar2.types import Program, ToolResult, ToolStatus
+
+LARGEST_FILE_BYTES = 16 << 20
+"""A program that writes more than this to a stream, or to any file, is refused the rest."""
+
+_LONGEST_CHARACTER_BYTES = 4
+
+
+class Capture:
+    """Use as a context manager; `fds` go to the zygote in this order (see `wire`)."""
+
+    def __init__(self, program: Program) -> None:
+        self._keep_chars = program.output_limit_chars
+        self.fds = [
+            _file_with(program.code),
+            _file_with(program.stdin),
+            _appended_file(),
+            _appended_file(),
+            os.memfd_create("report"),
+        ]
+        _, _, self._stdout, self._stderr, self._report = self.fds
+
+    def __enter__(self) -> "Capture":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        for fd in self.fds:
+            os.close(fd)
+
+    def result(self, reply: Reply) -> ToolResult:
+        """What the program wrote, joined with what the zygote saw of its end."""
+        stdout, stdout_is_cut = both_ends(self._stdout, self._keep_chars)
+        stderr, stderr_is_cut = both_ends(self._stderr, self._keep_chars)
+        status = self._status(reply, stdout_is_cut or stderr_is_cut)
+        was_stopped = reply.ending is not Ending.EXITED or self._is_overfull()
+        return ToolResult(
+            status=status,
+            stdout=stdout,
+            stderr=stderr + _epitaph(reply),
+            value=self._value(),
+            wall_s=reply.wall_s,
+            cpu_s=reply.cpu_s,
+            exit_code=None if was_stopped else reply.exit_code,
+        )
+
+    def _status(self, reply: Reply, is_cut: bool) -> ToolStatus:
+        if reply.ending in (Ending.OUT_OF_TIME, Ending.INTERRUPTED):
+            return ToolStatus.TIME_LIMIT
+        if reply.ending is Ending.OUT_OF_MEMORY or self._says_out_of_memory():
+            return ToolStatus.MEMORY_LIMIT
+        if self._is_overfull():
+            return ToolStatus.OUTPUT_LIMIT
+        if reply.exit_code != 0:
+            return ToolStatus.EXCEPTION
+        return ToolStatus.OUTPUT_LIMIT if is_cut else ToolStatus.OK
+
+    def _value(self) -> str | None:
+        text, _ = both_ends(self._report, self._keep_chars)
+        return text.removeprefix(REPORT_VALUE.decode()) if text.startswith(REPORT_VALUE.decode()) else None
+
+    def _says_out_of_memory(self) -> bool:
+        return os.pread(self._report, 1, 0) == REPORT_OUT_OF_MEMORY
+
+    def _is_overfull(self) -> bool:
+        return any(os.fstat(fd).st_size >= LARGEST_FILE_BYTES for fd in (self._stdout, self._stderr))
+
+
+def both_ends(fd: int, keep_chars: int) -> tuple[str, bool]:
+    """Text of the file, and whether it was too long: then half of `keep_chars` from either end is kept.
+
+    Reads no more than it must: a flood costs the pool no more than a page. Invalid UTF-8 is replaced.
+    """
+    size_bytes = os.fstat(fd).st_size
+    most_bytes = (keep_chars + 1) * _LONGEST_CHARACTER_BYTES
+    head = os.pread(fd, most_bytes, 0).decode("utf-8", "replace")
+    if size_bytes <= most_bytes and len(head) <= keep_chars:
+        return head, False
+    tail = os.pread(fd, most_bytes, max(0, size_bytes - most_bytes)).decode("utf-8", "replace")
+    tail_chars = keep_chars // 2
+    marker = f"\n[... cut here; {size_bytes} bytes in all ...]\n"
+    return head[: keep_chars - tail_chars] + marker + tail[len(tail) - tail_chars :], True
+
+
+def _epitaph(reply: Reply) -> str:
+    """A line for a death that left no traceback, as a shell would print it."""
+    if reply.ending is not Ending.EXITED or reply.exit_code >= 0:
+        return ""
+    number = -reply.exit_code
+    return f"{signal.strsignal(number)} (signal {number})\n"
+
+
+def _file_with(text: str) -> int:
+    fd = os.memfd_create("input")
+    with open(fd, "wb", closefd=False) as file:
+        file.write(text.encode("utf-8", "surrogatepass"))
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _appended_file() -> int:
+    """Appended to, so that the processes of one program do not overwrite each other's output."""
+    fd = os.memfd_create("output")
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+    return fd

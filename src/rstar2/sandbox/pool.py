@@ -1,0 +1,113 @@
+"""The in-process Sandbox: a pool of warm interpreters on this machine.
+
+One mother process imports the heavy libraries; each slot is a zygote forked from her that forks a child per
+call. Calls beyond the number of slots wait in arrival order. Exactly one result per call: a worker that dies
+is replaced and its call tried once more, a call that is cancelled is stopped before its slot serves another.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rstar2.errors import SandboxError
+from rstar2.sandbox.capture import LARGEST_FILE_BYTES, Capture
+from rstar2.sandbox.nursery import Nursery
+from rstar2.sandbox.slot import Slot, SlotDied
+from rstar2.sandbox.wire import Request
+from rstar2.types import Program, ToolResult
+
+_NUM_ATTEMPTS = 2
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a slot lives; an empty place is filled by the next call that gets it."""
+
+    home: Path
+    slot: Slot | None = None
+
+
+class WorkerPool:
+    """A `Sandbox` on this machine; use as `async with WorkerPool(num_workers=8) as sandbox`."""
+
+    def __init__(self, *, num_workers: int | None = None) -> None:
+        """`num_workers` programs run at a time; default: four per core, as sleeping ones hold slots."""
+        self.num_workers = num_workers or 4 * (os.cpu_count() or 1)
+        self._nursery = Nursery()
+        self._folder = Path(tempfile.mkdtemp(prefix="rstar2-sandbox-"))
+        self._places = [_Place(self._folder / f"slot-{n}") for n in range(self.num_workers)]
+        self._idle = list(self._places)
+        self._permits = asyncio.Semaphore(self.num_workers)
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            for place in self._places:
+                await self._fill(place)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def run(self, program: Program) -> ToolResult:
+        """Run it in the next free slot; SandboxError if two workers in a row died of something."""
+        async with self._permits:
+            place = self._idle.pop()
+            try:
+                return await self._run_at(place, program)
+            finally:
+                self._idle.append(place)
+
+    async def close(self) -> None:
+        """End every process of the pool; calls in flight and in the queue raise SandboxError."""
+        self._is_closed = True
+        await asyncio.gather(*(place.slot.close() for place in self._places if place.slot is not None))
+        await self._nursery.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _run_at(self, place: _Place, program: Program) -> ToolResult:
+        for attempt in range(1, _NUM_ATTEMPTS + 1):
+            try:
+                return await _run_on(await self._fill(place), program)
+            except SlotDied:
+                if attempt == _NUM_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _fill(self, place: _Place) -> Slot:
+        """The place's slot, alive and idle."""
+        if place.slot is not None:
+            await place.slot.settle()
+        if place.slot is None or not place.slot.is_alive:
+            if self._is_closed:
+                raise SandboxError("the sandbox is closed; open a new pool to run programs")
+            if place.slot is not None:
+                await place.slot.close()
+                place.slot = None
+            place.home.mkdir(exist_ok=True)
+            place.slot = await self._nursery.new_slot(place.home)
+        return place.slot
+
+
+async def _run_on(slot: Slot, program: Program) -> ToolResult:
+    request = Request(
+        time_limit_s=program.time_limit_s,
+        memory_limit_bytes=program.memory_limit_mb << 20,
+        file_limit_bytes=LARGEST_FILE_BYTES,
+    )
+    with Capture(program) as capture:
+        try:
+            return capture.result(await asyncio.shield(slot.call(request, capture.fds)))
+        except asyncio.CancelledError:
+            slot.interrupt()
+            raise

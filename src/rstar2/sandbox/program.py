@@ -1,0 +1,116 @@
+"""Runs one program the way a notebook cell runs, inside the process that was forked for it.
+
+The program is `__main__`, reads its stdin to the end, and the repr of its last expression is reported, once
+evaluated. Output is unbuffered: what was printed before a crash, an `os._exit` or a kill is not lost.
+Everything here runs with the program's own rights; nothing of it is trusted by anyone outside.
+"""
+
+import ast
+import atexit
+import io
+import linecache
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from types import CodeType, ModuleType, TracebackType
+from typing import NoReturn
+
+from rstar2.sandbox.wire import REPORT_OUT_OF_MEMORY, REPORT_VALUE
+
+FILE_NAME = "<code>"
+"""What tracebacks call the program."""
+
+_LAST_VALUE = "_"
+"""The last expression is assigned to this name, as an interactive interpreter does."""
+
+
+def run_program(code_fd: int, report_fd: int, largest_value_bytes: int) -> NoReturn:
+    """Run the program in `code_fd` on the descriptors 0, 1 and 2, and leave the process."""
+    _open_streams()
+    sys.excepthook = _show_exception
+    exit_code = _exit_code_of(lambda: _execute(_read_all(code_fd), report_fd, largest_value_bytes), report_fd)
+    exit_code = _exit_code_of(_finish, report_fd) or exit_code
+    os._exit(exit_code & 0xFF)
+
+
+def _read_all(fd: int) -> str:
+    with open(fd, "rb") as file:
+        return file.read().decode("utf-8", "surrogatepass")
+
+
+def _open_streams() -> None:
+    """Fresh text streams; the mother's were bound to her own descriptors."""
+    stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
+    stdout = _unbuffered(1, errors="strict")
+    stderr = _unbuffered(2, errors="backslashreplace")
+    vars(sys).update(stdin=stdin, __stdin__=stdin, stdout=stdout, __stdout__=stdout)
+    vars(sys).update(stderr=stderr, __stderr__=stderr)
+
+
+def _unbuffered(fd: int, *, errors: str) -> io.TextIOWrapper:
+    """What `python -u` gives: every write reaches the descriptor before it returns."""
+    raw = io.FileIO(fd, "w", closefd=False)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors=errors, write_through=True)
+
+
+def _execute(source: str, report_fd: int, largest_value_bytes: int) -> None:
+    linecache.cache[FILE_NAME] = (len(source), None, source.splitlines(keepends=True), FILE_NAME)
+    code, has_value = _compiled(source)
+    main = ModuleType("__main__")
+    main.__dict__.update(__builtins__=__builtins__, __file__=FILE_NAME)
+    sys.modules["__main__"] = main
+    exec(code, main.__dict__)
+    if has_value and (value := main.__dict__.get(_LAST_VALUE)) is not None:
+        text = repr(value).encode("utf-8", "backslashreplace")
+        os.pwrite(report_fd, REPORT_VALUE + text[:largest_value_bytes], 0)
+
+
+def _compiled(source: str) -> tuple[CodeType, bool]:
+    """Code of the whole program, and whether it ends in an expression (then it assigns that to a name).
+
+    One code object rather than two, so that `from __future__` imports hold for the last line as well.
+    """
+    tree = ast.parse(source, FILE_NAME)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        target = ast.Name(_LAST_VALUE, ast.Store())
+        tree.body[-1] = ast.fix_missing_locations(ast.copy_location(ast.Assign([target], last.value), last))
+    return compile(tree, FILE_NAME, "exec", dont_inherit=True), isinstance(last, ast.Expr)
+
+
+def _finish() -> None:
+    """The normal end of an interpreter: join threads, then exit handlers (multiprocessing joins there)."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+
+
+def _exit_code_of(action: Callable[[], None], report_fd: int) -> int:
+    """Exit code that `action` asks for, its exception shown as the interpreter would show it."""
+    try:
+        action()
+    except SystemExit as request:
+        return _exit_code_of_request(request.code)
+    except BaseException as error:
+        if isinstance(error, MemoryError):
+            os.pwrite(report_fd, REPORT_OUT_OF_MEMORY, 0)
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 1
+    return 0
+
+
+def _exit_code_of_request(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _show_exception(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+    """A normal traceback that starts at the program's first frame, with its own source lines."""
+    while frames is not None and frames.tb_frame.f_code.co_filename != FILE_NAME:
+        frames = frames.tb_next
+    traceback.print_exception(kind, error, frames)

@@ -1,0 +1,76 @@
+"""What the pool and a zygote say to each other: fixed-size messages on a SOCK_SEQPACKET pair.
+
+A request carries limits and five descriptors; a reply carries facts that the zygote measured. The program's
+text and its output never travel here: they stay in descriptors that only the program's process reads or
+writes, so that no call can leave anything in the memory that the next call is forked from.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+CODE, STDIN, STDOUT, STDERR, REPORT = range(5)
+"""Order of a request's descriptors; REPORT takes what the interpreter adds to the output streams."""
+
+INTERRUPT = b"!"
+"""Sent by the pool while a call runs: stop it. Ignored by an idle zygote (the call had just ended)."""
+
+REPORT_VALUE, REPORT_OUT_OF_MEMORY = b"v", b"m"
+"""First byte of REPORT: the repr of the last expression follows, or MemoryError went uncaught."""
+
+_REQUEST = struct.Struct("=dqq")
+_REPLY = struct.Struct("=B?idd")
+
+
+class Ending(IntEnum):
+    """How a program came to its end, as seen from outside of it."""
+
+    EXITED = 0
+    """By itself: exit code or signal are in the wait status."""
+    OUT_OF_TIME = 1
+    OUT_OF_MEMORY = 2
+    INTERRUPTED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The limits of one call."""
+
+    time_limit_s: float
+    memory_limit_bytes: int
+    file_limit_bytes: int
+    """Largest file, and therefore most output per stream."""
+
+    def pack(self) -> bytes:
+        return _REQUEST.pack(self.time_limit_s, self.memory_limit_bytes, self.file_limit_bytes)
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "Request":
+        time_limit_s, memory_limit_bytes, file_limit_bytes = _REQUEST.unpack(message)
+        return cls(
+            time_limit_s=time_limit_s,
+            memory_limit_bytes=memory_limit_bytes,
+            file_limit_bytes=file_limit_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What became of one call."""
+
+    ending: Ending
+    reusable: bool
+    """False when the call left something behind that only a fresh slot is free of."""
+    exit_code: int
+    """As `subprocess` has it: -N for a death by signal N."""
+    wall_s: float
+    cpu_s: float
+    """User and system time of all processes of the call."""
+
+    def pack(self) -> bytes:
+        return _REPLY.pack(self.ending, self.reusable, self.exit_code, self.wall_s, self.cpu_s)
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "Reply":
+        ending, reusable, exit_code, wall_s, cpu_s = _REPLY.unpack(message)
+        return cls(ending=Ending(ending), reusable=reusable, exit_code=exit_code, wall_s=wall_s, cpu_s=cpu_s)

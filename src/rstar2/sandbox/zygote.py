@@ -1,0 +1,104 @@
+"""The warm interpreter of one slot: forks a child per call, waits for it, and leaves nothing of it alive.
+
+    pool --request, descriptors--> zygote --fork--> child runs the program --fork--> its own processes
+         <--------reply----------         <--wait--
+
+It serves one call at a time and outlives every one of them. Invariant: it never reads what belongs to a
+call (code, stdin, output), so that no later call can find it in the inherited memory. Imports only the
+standard library and its neighbours of this folder that do the same.
+"""
+
+import os
+import select
+import signal
+import socket
+import time
+from math import ceil
+from typing import NoReturn
+
+from rstar2.sandbox import program, wire
+from rstar2.sandbox.jail import Jail
+from rstar2.sandbox.wire import Ending, Reply, Request
+
+_NUM_FDS = wire.REPORT + 1
+_CODE_FD, _REPORT_FD = 3, 4
+"""Where a child finds them; 0, 1 and 2 are its standard streams."""
+_HIGHEST_FD = 256
+
+
+def serve(channel: socket.socket, jail: Jail) -> None:
+    """Answer requests until the pool hangs up."""
+    while True:
+        message, fds, _, _ = socket.recv_fds(channel, 256, _NUM_FDS)
+        if not message:
+            return
+        if message != wire.INTERRUPT:
+            channel.send(_answer(channel, jail, Request.unpack(message), fds).pack())
+
+
+def _answer(channel: socket.socket, jail: Jail, request: Request, fds: list[int]) -> Reply:
+    started_s = time.monotonic()
+    jail.before_call(request)
+    child = os.fork()
+    if child == 0:
+        _become_the_program(jail, request, fds)
+    for fd in fds:
+        os.close(fd)
+    ending = _await(child, channel, request.time_limit_s)
+    wall_s = time.monotonic() - started_s
+    exit_code, cpu_s = _end_all(child, jail)
+    if ending is Ending.EXITED:
+        ending = _true_ending(jail, request, exit_code, cpu_s)
+    return Reply(ending=ending, reusable=jail.after_call(), exit_code=exit_code, wall_s=wall_s, cpu_s=cpu_s)
+
+
+def _become_the_program(jail: Jail, request: Request, fds: list[int]) -> NoReturn:
+    """In the child: only the call's own descriptors remain, then the jail closes, then the program runs."""
+    try:
+        for target, fd in zip((_CODE_FD, 0, 1, 2, _REPORT_FD), fds, strict=True):
+            os.dup2(fd, target + _HIGHEST_FD, inheritable=False)
+        for target in range(_REPORT_FD + 1):
+            os.dup2(target + _HIGHEST_FD, target, inheritable=target <= 2)
+        os.closerange(_REPORT_FD + 1, 2 * _HIGHEST_FD)
+        jail.enter(request)
+        program.run_program(_CODE_FD, _REPORT_FD, request.file_limit_bytes)
+    finally:
+        os._exit(1)
+
+
+def _await(child: int, channel: socket.socket, time_limit_s: float) -> Ending:
+    """Wait for the first of: the child's end, its time limit, a word from the pool (or the pool's death)."""
+    child_fd = os.pidfd_open(child)
+    try:
+        poller = select.poll()
+        poller.register(child_fd, select.POLLIN)
+        poller.register(channel, select.POLLIN)
+        ready = {fd for fd, _ in poller.poll(ceil(time_limit_s * 1000))}
+    finally:
+        os.close(child_fd)
+    if child_fd in ready:
+        return Ending.EXITED
+    return Ending.INTERRUPTED if ready else Ending.OUT_OF_TIME
+
+
+def _end_all(child: int, jail: Jail) -> tuple[int, float]:
+    """Kill and reap every process of the call; the child's exit code and the CPU seconds of all of them."""
+    exit_code, cpu_s = 0, 0.0
+    while True:
+        jail.kill_all()
+        try:
+            pid, status, used = os.wait4(-1, 0)
+        except ChildProcessError:
+            return exit_code, cpu_s
+        cpu_s += used.ru_utime + used.ru_stime
+        if pid == child:
+            exit_code = os.waitstatus_to_exitcode(status)
+
+
+def _true_ending(jail: Jail, request: Request, exit_code: int, cpu_s: float) -> Ending:
+    """Whether an end that looks like the program's own was a limit's doing."""
+    if exit_code == -signal.SIGKILL and jail.ran_out_of_memory():
+        return Ending.OUT_OF_MEMORY
+    if exit_code in (-signal.SIGKILL, -signal.SIGXCPU) and cpu_s >= request.time_limit_s:
+        return Ending.OUT_OF_TIME
+    return Ending.EXITED

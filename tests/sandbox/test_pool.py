@@ -1,0 +1,168 @@
+"""The pool: limits, queue, and exactly one result per call whatever dies."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from rstar2.errors import SandboxError
+from rstar2.sandbox import WorkerPool
+from rstar2.types import Program, ToolResult, ToolStatus
+
+Run = Callable[..., ToolResult]
+
+
+def test_an_endless_loop_ends_at_its_limit_with_its_output(run: Run) -> None:
+    result = run("print('before')\nwhile True: pass", time_limit_s=0.3)
+    assert (result.status, result.stdout, result.exit_code) == (ToolStatus.TIME_LIMIT, "before\n", None)
+    assert 0.3 <= result.wall_s < 2
+    assert result.cpu_s > 0.01
+
+
+def test_a_sleeping_program_with_all_signals_ignored_ends_at_its_limit(run: Run) -> None:
+    code = (
+        "import signal, time\n"
+        "for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:\n"
+        "    signal.signal(number, signal.SIG_IGN)\n"
+        "time.sleep(60)"
+    )
+    assert run(code, time_limit_s=0.2).status is ToolStatus.TIME_LIMIT
+
+
+@pytest.mark.parametrize("code", ["x = bytearray(1 << 30)", "x = []\nwhile True: x.append('a' * 9999)"])
+def test_too_much_memory_is_a_status(run: Run, code: str) -> None:
+    result = run(code, memory_limit_mb=128)
+    assert result.status is ToolStatus.MEMORY_LIMIT
+    assert result.stderr.endswith("MemoryError\n")
+
+
+def test_a_caught_memory_error_is_no_error(run: Run) -> None:
+    result = run("try: bytearray(1 << 30)\nexcept MemoryError: print('fine')", memory_limit_mb=128)
+    assert (result.status, result.stdout) == (ToolStatus.OK, "fine\n")
+
+
+def test_long_output_keeps_both_ends(run: Run) -> None:
+    result = run("print('a' * 100 + 'b' * 100)", output_limit_chars=10)
+    assert result.status is ToolStatus.OUTPUT_LIMIT
+    assert result.stdout == "aaaaa\n[... cut here; 201 bytes in all ...]\nbbbb\n"
+
+
+def test_a_flood_of_output_is_stopped(run: Run) -> None:
+    result = run("while True: print('flood' * 10000)", time_limit_s=10.0)
+    assert (result.status, result.exit_code) == (ToolStatus.OUTPUT_LIMIT, None)
+    assert len(result.stdout) < 5000
+
+
+def test_no_descendant_outlives_its_call(run: Run) -> None:
+    code = (
+        "import os, time\n"
+        "for _ in range(3):\n"
+        "    if os.fork() == 0:\n"
+        "        os.setsid()\n"
+        "        if os.fork() == 0: time.sleep(987)\n"
+        "        time.sleep(987)\n"
+    )
+    before = len(psutil.Process().children(recursive=True))
+    assert run(code, time_limit_s=5.0).status is ToolStatus.OK
+    assert len(psutil.Process().children(recursive=True)) == before
+
+
+def test_nothing_is_left_of_an_earlier_call(run: Run) -> None:
+    run("import os; open('left', 'w').close(); os.makedirs('a/b'); os.symlink('/', 'a/c'); os.chmod('a', 0)")
+    assert run("import os; os.listdir()").value == "[]"
+    assert run("import os; dict(os.environ)").value == "{}"
+
+
+def test_calls_run_side_by_side_and_the_rest_waits(runner: asyncio.Runner, pool: WorkerPool) -> None:
+    async def scenario() -> list[ToolResult]:
+        program = "import time\ntime.sleep(0.2)\n{}"
+        return await asyncio.gather(*(pool.run(Program(code=program.format(n))) for n in range(4)))
+
+    started_s = time.monotonic()
+    assert [result.value for result in runner.run(scenario())] == ["0", "1", "2", "3"]
+    assert 0.4 <= time.monotonic() - started_s < 2
+
+
+def test_many_calls_at_once_get_each_their_own_answer(runner: asyncio.Runner, pool: WorkerPool) -> None:
+    async def scenario() -> list[ToolResult]:
+        return await asyncio.gather(*(pool.run(Program(code=f"{n} * 2")) for n in range(60)))
+
+    assert [result.value for result in runner.run(scenario())] == [str(2 * n) for n in range(60)]
+
+
+def test_a_cancelled_call_is_stopped_and_its_slot_serves_on(runner: asyncio.Runner, pool: WorkerPool) -> None:
+    async def scenario() -> list[ToolResult]:
+        endless = Program(code="while True: pass", time_limit_s=60.0)
+        slow = [asyncio.create_task(pool.run(endless)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        for task in slow:
+            task.cancel()
+        return await asyncio.gather(pool.run(Program(code="1")), pool.run(Program(code="2")))
+
+    started_s = time.monotonic()
+    assert [result.value for result in runner.run(scenario())] == ["1", "2"]
+    assert time.monotonic() - started_s < 5
+
+
+def _zygotes() -> list[psutil.Process]:
+    """Children of the mother, who is our only child that runs an interpreter."""
+    return [zygote for mother in psutil.Process().children() for zygote in mother.children()]
+
+
+def test_a_killed_zygote_loses_no_call(runner: asyncio.Runner, pool: WorkerPool) -> None:
+    async def scenario() -> list[ToolResult]:
+        programs = [Program(code=f"import time\ntime.sleep(0.2)\n{n}") for n in range(4)]
+        calls = [asyncio.create_task(pool.run(program)) for program in programs]
+        await asyncio.sleep(0.1)
+        for zygote in _zygotes():
+            zygote.kill()
+        return await asyncio.gather(*calls)
+
+    assert [result.value for result in runner.run(scenario())] == ["0", "1", "2", "3"]
+
+
+def test_a_call_whose_zygotes_keep_dying_raises(runner: asyncio.Runner, pool: WorkerPool) -> None:
+    async def killer() -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            for zygote in _zygotes():
+                zygote.kill()
+
+    async def scenario() -> None:
+        killing = asyncio.create_task(killer())
+        try:
+            with pytest.raises(SandboxError, match="died"):
+                await pool.run(Program(code="import time; time.sleep(3)"))
+        finally:
+            killing.cancel()
+
+    runner.run(scenario())
+
+
+def test_a_killed_mother_is_replaced(runner: asyncio.Runner, pool: WorkerPool) -> None:
+    async def scenario() -> list[ToolResult]:
+        for mother in psutil.Process().children():
+            for zygote in mother.children():
+                zygote.kill()
+            mother.kill()
+        return await asyncio.gather(*(pool.run(Program(code=f"{n}")) for n in range(4)))
+
+    assert [result.value for result in runner.run(scenario())] == ["0", "1", "2", "3"]
+
+
+def test_closing_ends_everything_and_refuses_the_rest(runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        before = set(psutil.Process().children(recursive=True))
+        num_fds = len(os.listdir("/proc/self/fd"))
+        async with WorkerPool(num_workers=1) as pool:
+            calls = [asyncio.create_task(pool.run(Program(code="while True: pass"))) for _ in range(3)]
+            await asyncio.sleep(0.1)
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(outcome, SandboxError)
+        assert set(psutil.Process().children(recursive=True)) == before
+        assert len(os.listdir("/proc/self/fd")) == num_fds
+
+    runner.run(scenario())
