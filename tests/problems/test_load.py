@@ -107,7 +107,7 @@ def test_a_source_that_cannot_be_read_is_said(tmp_path):
         load("problems.csv")
 
 
-def test_hub_sources_name_data_set_config_and_split(monkeypatch):
+def test_hub_sources_name_data_set_split_and_config(monkeypatch):
     asked = []
 
     def load_dataset(name, config, *, split):
@@ -115,9 +115,9 @@ def test_hub_sources_name_data_set_config_and_split(monkeypatch):
         return [GOOD]
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    (problem,) = load("hub:open-r1/DAPO-Math-17k-Processed:en").problems
+    (problem,) = load("hf:open-r1/DAPO-Math-17k-Processed:train:en").problems
     assert problem.task == "DAPO-Math-17k-Processed"
-    load("hub:owner/name::test")
+    load("hf:owner/name:test")
     assert asked == [("open-r1/DAPO-Math-17k-Processed", "en", "train"), ("owner/name", None, "test")]
 
 
@@ -127,10 +127,10 @@ def test_hub_failures_name_their_remedy(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     with pytest.raises(DataError, match="cannot be loaded: no route"):
-        load("hub:owner/name")
+        load("hf:owner/name")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install rstar2\[hub\]"):
-        load("hub:owner/name")
+        load("hf:owner/name")
 
 
 def test_the_real_hub_library_reads_a_local_folder(tmp_path, monkeypatch):
@@ -139,5 +139,5 @@ def test_the_real_hub_library_reads_a_local_folder(tmp_path, monkeypatch):
     data = tmp_path / "counting"
     data.mkdir()
     jsonl(data, NESTED_ROW)
-    (problem,) = load(f"hub:{data}", fields=NESTED).problems
+    (problem,) = load(f"hf:{data}", fields=NESTED).problems
     assert problem.question == "How many?"

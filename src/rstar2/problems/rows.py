@@ -12,18 +12,18 @@ from rstar2.errors import DataError
 Row = bytes | Mapping[str, object]
 """A JSON line not yet read, or named columns."""
 
-HUB = "hub:"
+HUB = "hf:"
 
 
 def read_rows(source: str) -> Iterator[tuple[str, Row]]:
-    """(place, row) of every row of `x.jsonl`, `x.parquet` or `hub:owner/name[:config[:split]]`."""
+    """(place, row) of every row of `x.jsonl`, `x.parquet` or `hf:OWNER/NAME[:SPLIT[:CONFIG]]`."""
     if source.startswith(HUB):
         yield from _hub_rows(source)
         return
     reader = _READERS.get(Path(source).suffix)
     if reader is None:
         raise DataError(
-            f"{source} is neither *.jsonl nor *.parquet nor {HUB}owner/name; convert or rename it"
+            f"{source} is neither *.jsonl nor *.parquet nor {HUB}OWNER/NAME; convert or rename it"
         )
     try:
         yield from reader(source)
@@ -61,11 +61,11 @@ def _hub_rows(source: str) -> Iterator[tuple[str, Row]]:
         import datasets
     except ImportError as error:
         raise DataError(f"{source} needs the datasets library; run `pip install rstar2[hub]`") from error
-    name, config, split, *_ = [*source.removeprefix(HUB).split(":"), "", ""]
+    name, split, config, *_ = [*source.removeprefix(HUB).split(":"), "", ""]
     try:
         rows = datasets.load_dataset(name, config or None, split=split or "train")
     except Exception as error:  # dozens of types; whichever it is, the data set could not be had
-        raise DataError(f"{source} cannot be loaded: {error}; check name, config and split") from error
+        raise DataError(f"{source} cannot be loaded: {error}; check name, split and config") from error
     for number, row in enumerate(rows, start=1):
         yield f"{source}, row {number}", row
 
