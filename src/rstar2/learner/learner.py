@@ -8,6 +8,7 @@ worth (its advantage) was decided before; which samples exist is not decided her
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import torch
@@ -122,7 +123,12 @@ class TorchLearner:
         torch.save(state, folder / OPTIMIZER_FILE)
 
     def restore(self, folder: Path) -> None:
-        state = torch.load(folder / OPTIMIZER_FILE, map_location=self.model.device, weights_only=True)
+        try:
+            state = torch.load(folder / OPTIMIZER_FILE, map_location=self.model.device, weights_only=True)
+        except (OSError, RuntimeError, UnpicklingError) as error:  # missing, cut short, not ours
+            raise CheckpointError(
+                f"{folder / OPTIMIZER_FILE} cannot be read; use another checkpoint"
+            ) from error
         if state["format"] != OPTIMIZER_FORMAT:
             raise CheckpointError(
                 f"{folder} has format {state['format']}, this version reads {OPTIMIZER_FORMAT}; save it anew"

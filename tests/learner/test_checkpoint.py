@@ -1,0 +1,123 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rstar2.errors import CheckpointError
+from rstar2.learner.checkpoint import latest, write
+
+
+def save_text(text: str) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        (folder / "nested").mkdir()
+        (folder / "nested" / "weights.bin").write_text(text)
+
+    return save
+
+
+def checkpoint(folder: Path, step: int, keep: int = 2) -> Path:
+    return write(folder, step=step, state={"consumed": ["a", "b"]}, save=save_text(f"w{step}"), keep=keep)
+
+
+def test_the_newest_complete_checkpoint_is_found_with_its_state(tmp_path: Path) -> None:
+    for step in (9, 10):
+        checkpoint(tmp_path / "run", step)
+    found = latest(tmp_path / "run")
+    assert found is not None
+    assert (found.step, found.state) == (10, {"consumed": ["a", "b"]})
+    assert (found.path / "nested" / "weights.bin").read_text() == "w10"
+
+
+def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
+    assert latest(tmp_path / "never") is None
+
+
+def test_only_the_last_few_are_kept(tmp_path: Path) -> None:
+    for step in range(5):
+        checkpoint(tmp_path, step, keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
+
+
+@pytest.mark.parametrize("victim", ["manifest.json", "state.json", "nested/weights.bin"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "changed"])
+def test_a_torn_checkpoint_does_not_count(tmp_path: Path, victim: str, damage: str) -> None:
+    checkpoint(tmp_path, 1)
+    path = checkpoint(tmp_path, 2) / victim
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "cut short":
+        path.write_bytes(content[:-1])
+    elif damage == "changed":
+        path.write_bytes(b"[" + content[1:])
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+
+
+def test_a_torn_checkpoint_is_replaced_when_the_run_gets_there_again(tmp_path: Path) -> None:
+    (checkpoint(tmp_path, 1) / "state.json").unlink()
+    checkpoint(tmp_path, 1)
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+
+
+def test_another_format_is_an_error_and_not_a_fresh_start(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path, 1) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 0}))
+    with pytest.raises(CheckpointError, match="format 0"):
+        latest(tmp_path)
+
+
+def test_a_failing_disk_is_a_checkpoint_error_and_leaves_the_previous_one(tmp_path: Path) -> None:
+    def full(folder: Path) -> None:
+        (folder / "weights.bin").write_text("w")
+        raise OSError("no space left on device")
+
+    checkpoint(tmp_path, 1)
+    with pytest.raises(CheckpointError, match="no space"):
+        write(tmp_path, step=2, state={}, save=full)
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+    checkpoint(tmp_path, 2)
+    assert not list(tmp_path.glob(".*")), "the next write clears what the failed one left"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from rstar2.learner.checkpoint import write
+folder = Path(sys.argv[1])
+def save(path):
+    for name in "abc":
+        (path / name).write_bytes(bytes(200_000))
+for step in range(1, 10_000):
+    write(folder, step=step, state={"step": step}, save=save)
+    print(step, flush=True)
+"""
+
+
+def test_a_kill_at_any_instant_leaves_a_usable_checkpoint(tmp_path: Path) -> None:
+    """A real process, really killed, at instants that move through the cycle of writing."""
+    for attempt in range(5):
+        folder = tmp_path / str(attempt)
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            done = int(child.stdout.readline())
+            for _ in range(attempt):
+                done = int(child.stdout.readline())
+            try:
+                child.wait(timeout=0.002 * attempt)
+            except subprocess.TimeoutExpired:
+                os.kill(child.pid, signal.SIGKILL)
+        found = latest(folder)
+        assert found is not None
+        assert found.step >= done
+        assert found.state == {"step": found.step}
+        assert child.returncode == -signal.SIGKILL

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from rstar2.errors import CheckpointError
+from rstar2.ports import WeightChannel
+from rstar2.weights import FolderChannel, MemoryChannel
+
+
+@pytest.fixture(params=["memory", "folder"])
+def channel(request: pytest.FixtureRequest, tmp_path: Path) -> WeightChannel:
+    return MemoryChannel(keep=2) if request.param == "memory" else FolderChannel(tmp_path / "weights", keep=2)
+
+
+def test_what_was_put_cannot_change_afterwards(channel: WeightChannel) -> None:
+    weight = torch.arange(6.0).reshape(2, 3)
+    channel.put(7, {"a": weight, "b": weight.T, "half": weight.bfloat16()})
+    weight.zero_()
+    got = channel.get(7)
+    assert torch.equal(got["a"], torch.arange(6.0).reshape(2, 3))
+    assert torch.equal(got["b"], torch.arange(6.0).reshape(2, 3).T)
+    assert got["half"].dtype == torch.bfloat16
+
+
+def test_only_the_latest_versions_are_kept(channel: WeightChannel) -> None:
+    for version in (8, 9, 10):
+        channel.put(version, {"a": torch.tensor([float(version)])})
+    assert [channel.get(v)["a"].item() for v in (9, 10)] == [9.0, 10.0]
+    with pytest.raises(CheckpointError, match="gone"):
+        channel.get(8)
+
+
+def test_a_version_can_be_published_again_after_a_resume(channel: WeightChannel) -> None:
+    channel.put(3, {"a": torch.tensor([1.0])})
+    channel.put(3, {"a": torch.tensor([2.0])})
+    assert channel.get(3)["a"].item() == 2.0
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    channel = FolderChannel(tmp_path)
+    channel.put(1, {"a": torch.zeros(5)})
+    (path,) = tmp_path.glob("*/*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        channel.get(1)
+
+
+def test_a_half_written_version_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = FolderChannel(tmp_path)
+    channel.put(1, {"a": torch.zeros(5)})
+
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("rstar2.weights.save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        channel.put(2, {"a": torch.ones(5)})
+    with pytest.raises(CheckpointError):
+        channel.get(2)
+    assert torch.equal(channel.get(1)["a"], torch.zeros(5))
