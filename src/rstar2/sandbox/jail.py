@@ -1,60 +1,182 @@
-"""What a program may do."""
+"""What a program may do: the walls around a slot, and the limits of a call.
+
+The costly walls (namespaces, file system, seccomp filter) are built once per slot and inherited by every
+call; per call there remain a change of uid and the rlimits. Order of construction, one process per line:
+
+    mother      fork
+      doorman   user namespace (level "user"), the other namespaces, the view; forks
+        zygote  PID 1: host name, capabilities, no_new_privs, seccomp; forks per call
+          child   rlimits, uid; then the program
+
+The levels are explicit and never degrade: what a level needs and the kernel lacks is an error.
+"""
 
 import os
 import resource
 import shutil
 import signal
 from contextlib import suppress
+from enum import StrEnum
 from math import ceil
 from pathlib import Path
 
-from rstar2.sandbox.wire import Request
+from rstar2.sandbox import kernel, seccomp, view
+from rstar2.sandbox.wire import Request, SlotOrder
 
-_LARGEST_STACK_BYTES = 8 << 20
+_MOST_PROCESSES = 64
+"""Threads included, zygote included."""
 _MOST_OPEN_FILES = 256
+_LARGEST_STACK_BYTES = 8 << 20
+
+_NAMESPACES = (
+    kernel.CLONE_NEWNS
+    | kernel.CLONE_NEWPID
+    | kernel.CLONE_NEWIPC
+    | kernel.CLONE_NEWNET
+    | kernel.CLONE_NEWUTS
+    | kernel.CLONE_NEWCGROUP
+)
+_SUPERVISOR_CAPABILITIES = (
+    kernel.CAP_SETUID,
+    kernel.CAP_SETGID,
+    kernel.CAP_KILL,
+    kernel.CAP_DAC_OVERRIDE,
+    kernel.CAP_FOWNER,
+)
+"""What a zygote that is root keeps: to give up its uid in the child, to kill, and to clean up."""
 
 
-class Jail:
-    """No isolation: limits per process, a private working directory, and the death of all descendants."""
+class Isolation(StrEnum):
+    """How strongly programs are walled in."""
+
+    FULL = "full"
+    """Everything, and a uid of its own for each slot; needs root (CAP_SYS_ADMIN)."""
+    USER = "user"
+    """Everything, through an unprivileged user namespace; the host sees the uid of the service."""
+    NONE = "none"
+    """Limits per process, a private folder and the death of all descendants; nothing is hidden or refused."""
+
+    @classmethod
+    def default(cls) -> "Isolation":
+        """The level that is sealed for whoever we are: FULL for root, USER for everybody else."""
+        return cls.FULL if os.geteuid() == 0 else cls.USER
+
+
+class OpenJail:
+    """Level NONE."""
 
     def __init__(self, home: Path) -> None:
-        self.home = home
-        self._own_address_space_bytes = _address_space_bytes()
-        os.chdir(home)
+        self._folders: tuple[str, ...] = (str(home),)
+        self._address_space_bytes = _own_address_space_bytes()
 
-    def before_call(self, request: Request) -> None:
-        """In the zygote."""
+    def build_outer_walls(self) -> None:
+        """In the doorman."""
+
+    def build_inner_walls(self) -> None:
+        """In the zygote, before the first call."""
+        kernel.become_subreaper()
+        os.chdir(self._folders[0])
 
     def enter(self, request: Request) -> None:
         """In the child, before the program's text is read; there is no way back."""
         cpu_limit_s = ceil(request.time_limit_s)
         _limit(resource.RLIMIT_CPU, cpu_limit_s)
-        _limit(resource.RLIMIT_AS, self._own_address_space_bytes + request.memory_limit_bytes)
+        _limit(resource.RLIMIT_AS, self._address_space_bytes + request.memory_limit_bytes)
         _limit(resource.RLIMIT_FSIZE, request.file_limit_bytes)
         _limit(resource.RLIMIT_NOFILE, _MOST_OPEN_FILES)
         _limit(resource.RLIMIT_STACK, _LARGEST_STACK_BYTES)
         _limit(resource.RLIMIT_CORE, 0)
 
     def kill_all(self) -> None:
-        """In the zygote: SIGKILL to the children; orphans become children, as the zygote is a subreaper."""
+        """In the zygote: SIGKILL to its children; orphans become children of it, as it is a subreaper."""
         with open(f"/proc/self/task/{os.getpid()}/children") as children:
             for pid in children.read().split():
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
 
     def ran_out_of_memory(self) -> bool:
+        """In the zygote, after a call that was killed."""
         return False
 
-    def after_call(self) -> bool:
-        """In the zygote, when all processes of the call are gone: whether nothing else is left of it."""
-        return _emptied(self.home)
+    def is_clean(self) -> bool:
+        """In the zygote, when all processes of a call are gone: whether nothing else is left of it."""
+        return all(_emptied(Path(folder)) for folder in self._folders)
+
+
+class SealedJail(OpenJail):
+    """Levels FULL (`uid` is the program's own) and USER (`uid` is None: it stays the service's)."""
+
+    def __init__(self, home: Path, uid: int | None) -> None:
+        super().__init__(home)
+        self._folders = (view.WORK_FOLDER, view.SHARED_MEMORY_FOLDER)
+        self._mount_point = home
+        self._uid = uid
+        self._filter = seccomp.filter_program()
+
+    def build_outer_walls(self) -> None:
+        if self._uid is None:
+            _enter_user_namespace()
+        kernel.unshare(_NAMESPACES)
+        view.enter(self._mount_point, owner=os.geteuid() if self._uid is None else self._uid)
+
+    def build_inner_walls(self) -> None:
+        """Signals from inside reach a PID 1 only if it has a handler; so it has none."""
+        kernel.set_host_name("sandbox")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if self._uid is not None:
+            os.setgroups([])
+        kernel.keep_capabilities(() if self._uid is None else _SUPERVISOR_CAPABILITIES)
+        kernel.become_untraceable()
+        kernel.forbid_new_privileges()
+        kernel.install_seccomp_filter(self._filter)
+
+    def enter(self, request: Request) -> None:
+        super().enter(request)
+        _limit(resource.RLIMIT_NPROC, _MOST_PROCESSES)
+        if self._uid is not None:
+            os.setresgid(self._uid, self._uid, self._uid)
+            os.setresuid(self._uid, self._uid, self._uid)
+
+    def kill_all(self) -> None:
+        """In the zygote, PID 1 of its namespace: SIGKILL to everybody else in there."""
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+
+    def is_clean(self) -> bool:
+        """A mode or an owner changed on a private folder itself would reach the next call as well."""
+        return (
+            all(os.stat(folder).st_mode & 0o7777 == 0o700 for folder in self._folders) and super().is_clean()
+        )
+
+
+def jail_for(order: SlotOrder, isolation: Isolation) -> OpenJail:
+    """The jail of one slot."""
+    if isolation is Isolation.NONE:
+        return OpenJail(order.home)
+    return SealedJail(order.home, _first_own_uid() + order.number if isolation is Isolation.FULL else None)
+
+
+def _first_own_uid() -> int:
+    """uids that nobody else uses: above those that system managers hand out, or the last of those we have."""
+    *_, last_range = Path("/proc/self/uid_map").read_text().splitlines()
+    first, _, length = map(int, last_range.split())
+    return min(1_900_000_000, first + length - 5_000)
+
+
+def _enter_user_namespace() -> None:
+    """One in which our own uid and gid are all there is."""
+    uid, gid = os.geteuid(), os.getegid()
+    kernel.unshare(kernel.CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
 def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value, value))
 
 
-def _address_space_bytes() -> int:
+def _own_address_space_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 

@@ -14,8 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from rstar2.sandbox import kernel, warmth, zygote
-from rstar2.sandbox.jail import Jail
+from rstar2.sandbox import kernel, warmth, wire, zygote
+from rstar2.sandbox.jail import Isolation, OpenJail, jail_for
+from rstar2.sandbox.wire import SlotOrder
+
+_LARGEST_MESSAGE_BYTES = 4096
 
 _BOOT = """
 import sys, types
@@ -24,34 +27,37 @@ for name in ("rstar2", "rstar2.sandbox"):
     sys.modules[name].__path__ = []
 sys.modules["rstar2.sandbox"].__path__ = [sys.argv[1]]
 from rstar2.sandbox import mother
-mother.main(int(sys.argv[2]))
+mother.main(int(sys.argv[2]), mother.Isolation(sys.argv[3]))
 """
 """Our packages as empty shells: their `__init__` modules would pull in the rest of the project."""
-
-READY = b"ready"
 
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 """All she inherits. A fixed hash seed: the order of a set of strings is the same in every run."""
 
 
-def launch_command(control_fd: int) -> list[str]:
+def launch_command(control_fd: int, isolation: Isolation) -> list[str]:
     """argv of a mother that listens on `control_fd`."""
-    return [sys.executable, "-P", "-s", "-c", _BOOT, str(Path(__file__).parent), str(control_fd)]
+    folder = str(Path(__file__).parent)
+    return [sys.executable, "-P", "-s", "-c", _BOOT, folder, str(control_fd), isolation]
 
 
-def main(control_fd: int) -> None:
-    """Warm up, say so, then fork a zygote per message until the pool hangs up."""
+def main(control_fd: int, isolation: Isolation) -> None:
+    """Warm up, say so, then have a zygote born per message until the pool hangs up.
+
+    As a subreaper that ignores SIGCHLD she adopts the zygotes and leaves no zombie of them.
+    """
     control = socket.socket(fileno=control_fd)
     _warm_up()
-    control.send(READY)
+    control.send(wire.READY)
+    kernel.become_subreaper()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        message, fds, _, _ = socket.recv_fds(control, 4096, 1)
+        message, fds, _, _ = socket.recv_fds(control, _LARGEST_MESSAGE_BYTES, 1)
         if not message:
             return
         if os.fork() == 0:
             control.close()
-            _become_a_zygote(fds[0], Path(os.fsdecode(message)))
+            _become_a_doorman(socket.socket(fileno=fds[0]), jail_for(SlotOrder.unpack(message), isolation))
         os.close(fds[0])
 
 
@@ -61,15 +67,20 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def _become_a_zygote(channel_fd: int, home: Path) -> NoReturn:
-    """In the child: close the jail's outer door, hand the pool a handle to kill us by, serve."""
+def _become_a_doorman(channel: socket.socket, jail: OpenJail) -> NoReturn:
+    """Build the outer walls, leave a zygote inside, and go; a failure is told to the pool.
+
+    Two processes, because only the children of a process that asks for a PID namespace live in it.
+    """
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        channel = socket.socket(fileno=channel_fd)
-        kernel.become_subreaper()
-        jail = Jail(home)
-        socket.send_fds(channel, [READY], [os.pidfd_open(os.getpid())])
-        with suppress(ConnectionError):
-            zygote.serve(channel, jail)
+        jail.build_outer_walls()
+        if os.fork() == 0:
+            jail.build_inner_walls()
+            socket.send_fds(channel, [wire.READY], [os.pidfd_open(os.getpid())])
+            with suppress(ConnectionError):
+                zygote.serve(channel, jail)
+    except OSError as error:
+        channel.send(f"the sandbox cannot be sealed on this machine: {error}".encode())
     finally:
-        os._exit(1)
+        os._exit(0)

@@ -1,14 +1,14 @@
 """The pool's handle on the mother: starts her, asks her for slots, starts another if she died."""
 
 import asyncio
-import os
 import socket
 import subprocess
-from pathlib import Path
 
 from rstar2.errors import SandboxError
-from rstar2.sandbox import mother
+from rstar2.sandbox import mother, wire
+from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.slot import Slot, SlotDied, readable
+from rstar2.sandbox.wire import SlotOrder
 
 _LARGEST_MESSAGE_BYTES = 4096
 
@@ -16,13 +16,14 @@ _LARGEST_MESSAGE_BYTES = 4096
 class Nursery:
     """One mother at a time; slots outlive her."""
 
-    def __init__(self) -> None:
+    def __init__(self, isolation: Isolation) -> None:
+        self._isolation = isolation
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._lock = asyncio.Lock()
 
-    async def new_slot(self, home: Path) -> Slot:
-        """A warm slot whose programs work in the folder `home`."""
+    async def new_slot(self, order: SlotOrder) -> Slot:
+        """A warm slot as ordered."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         control = None
@@ -30,7 +31,7 @@ class Nursery:
             with theirs:
                 async with self._lock:
                     control = await self._mother()
-                    socket.send_fds(control, [os.fsencode(home)], [theirs.fileno()])
+                    socket.send_fds(control, [order.pack()], [theirs.fileno()])
             return await Slot.connect(ours)
         except BaseException as error:
             ours.close()
@@ -61,7 +62,7 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                mother.launch_command(theirs.fileno()),
+                mother.launch_command(theirs.fileno(), self._isolation),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -70,7 +71,7 @@ class Nursery:
                 start_new_session=True,
             )
         await readable(ours.fileno())
-        if ours.recv(_LARGEST_MESSAGE_BYTES) != mother.READY:
+        if ours.recv(_LARGEST_MESSAGE_BYTES) != wire.READY:
             ours.close()
             raise SandboxError("the sandbox could not import its libraries; see the traceback on stderr")
         return ours

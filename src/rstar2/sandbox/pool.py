@@ -16,9 +16,10 @@ from typing import Self
 
 from rstar2.errors import SandboxError
 from rstar2.sandbox.capture import LARGEST_FILE_BYTES, Capture
+from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.nursery import Nursery
 from rstar2.sandbox.slot import Slot, SlotDied
-from rstar2.sandbox.wire import Request
+from rstar2.sandbox.wire import Request, SlotOrder
 from rstar2.types import Program, ToolResult
 
 _NUM_ATTEMPTS = 2
@@ -28,19 +29,22 @@ _NUM_ATTEMPTS = 2
 class _Place:
     """Where a slot lives; an empty place is filled by the next call that gets it."""
 
-    home: Path
+    order: SlotOrder
     slot: Slot | None = None
 
 
 class WorkerPool:
     """A `Sandbox` on this machine; use as `async with WorkerPool(num_workers=8) as sandbox`."""
 
-    def __init__(self, *, num_workers: int | None = None) -> None:
+    def __init__(self, *, num_workers: int | None = None, isolation: Isolation | None = None) -> None:
         """`num_workers` programs run at a time; default: four per core, as sleeping ones hold slots."""
         self.num_workers = num_workers or 4 * (os.cpu_count() or 1)
-        self._nursery = Nursery()
+        self.isolation = isolation or Isolation.default()
+        self._nursery = Nursery(self.isolation)
         self._folder = Path(tempfile.mkdtemp(prefix="rstar2-sandbox-"))
-        self._places = [_Place(self._folder / f"slot-{n}") for n in range(self.num_workers)]
+        self._places = [
+            _Place(SlotOrder(number=n, home=self._folder / f"{n}")) for n in range(self.num_workers)
+        ]
         self._idle = list(self._places)
         self._permits = asyncio.Semaphore(self.num_workers)
         self._is_closed = False
@@ -94,8 +98,8 @@ class WorkerPool:
             if place.slot is not None:
                 await place.slot.close()
                 place.slot = None
-            place.home.mkdir(exist_ok=True)
-            place.slot = await self._nursery.new_slot(place.home)
+            place.order.home.mkdir(exist_ok=True)
+            place.slot = await self._nursery.new_slot(place.order)
         return place.slot
 
 

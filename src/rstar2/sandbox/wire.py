@@ -5,9 +5,11 @@ text and its output never travel here: they stay in descriptors that only the pr
 writes, so that no call can leave anything in the memory that the next call is forked from.
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 CODE, STDIN, STDOUT, STDERR, REPORT = range(5)
 """Order of a request's descriptors; REPORT takes what the interpreter adds to the output streams."""
@@ -20,6 +22,28 @@ REPORT_VALUE, REPORT_OUT_OF_MEMORY = b"v", b"m"
 
 _REQUEST = struct.Struct("=dqq")
 _REPLY = struct.Struct("=B?idd")
+
+
+READY = b"ready"
+"""First word of a mother and of a zygote; anything else a zygote says first is why it cannot be had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotOrder:
+    """What the pool asks of the mother; the slot's end of its channel goes with it."""
+
+    number: int
+    """Of the slot in its pool, from 0."""
+    home: Path
+    """An empty folder of the host: mount point of the slot's file system, or its working directory."""
+
+    def pack(self) -> bytes:
+        return b"%d %s" % (self.number, os.fsencode(self.home))
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "SlotOrder":
+        number, home = message.split(b" ", 1)
+        return cls(number=int(number), home=Path(os.fsdecode(home)))
 
 
 class Ending(IntEnum):

@@ -17,7 +17,7 @@ from math import ceil
 from typing import NoReturn
 
 from rstar2.sandbox import program, wire
-from rstar2.sandbox.jail import Jail
+from rstar2.sandbox.jail import OpenJail
 from rstar2.sandbox.wire import Ending, Reply, Request
 
 _NUM_FDS = wire.REPORT + 1
@@ -26,7 +26,7 @@ _CODE_FD, _REPORT_FD = 3, 4
 _HIGHEST_FD = 256
 
 
-def serve(channel: socket.socket, jail: Jail) -> None:
+def serve(channel: socket.socket, jail: OpenJail) -> None:
     """Answer requests until the pool hangs up."""
     while True:
         message, fds, _, _ = socket.recv_fds(channel, 256, _NUM_FDS)
@@ -36,9 +36,8 @@ def serve(channel: socket.socket, jail: Jail) -> None:
             channel.send(_answer(channel, jail, Request.unpack(message), fds).pack())
 
 
-def _answer(channel: socket.socket, jail: Jail, request: Request, fds: list[int]) -> Reply:
+def _answer(channel: socket.socket, jail: OpenJail, request: Request, fds: list[int]) -> Reply:
     started_s = time.monotonic()
-    jail.before_call(request)
     child = os.fork()
     if child == 0:
         _become_the_program(jail, request, fds)
@@ -49,10 +48,10 @@ def _answer(channel: socket.socket, jail: Jail, request: Request, fds: list[int]
     exit_code, cpu_s = _end_all(child, jail)
     if ending is Ending.EXITED:
         ending = _true_ending(jail, request, exit_code, cpu_s)
-    return Reply(ending=ending, reusable=jail.after_call(), exit_code=exit_code, wall_s=wall_s, cpu_s=cpu_s)
+    return Reply(ending=ending, reusable=jail.is_clean(), exit_code=exit_code, wall_s=wall_s, cpu_s=cpu_s)
 
 
-def _become_the_program(jail: Jail, request: Request, fds: list[int]) -> NoReturn:
+def _become_the_program(jail: OpenJail, request: Request, fds: list[int]) -> NoReturn:
     """In the child: only the call's own descriptors remain, then the jail closes, then the program runs."""
     try:
         for target, fd in zip((_CODE_FD, 0, 1, 2, _REPORT_FD), fds, strict=True):
@@ -81,7 +80,7 @@ def _await(child: int, channel: socket.socket, time_limit_s: float) -> Ending:
     return Ending.INTERRUPTED if ready else Ending.OUT_OF_TIME
 
 
-def _end_all(child: int, jail: Jail) -> tuple[int, float]:
+def _end_all(child: int, jail: OpenJail) -> tuple[int, float]:
     """Kill and reap every process of the call; the child's exit code and the CPU seconds of all of them."""
     exit_code, cpu_s = 0, 0.0
     while True:
@@ -95,7 +94,7 @@ def _end_all(child: int, jail: Jail) -> tuple[int, float]:
             exit_code = os.waitstatus_to_exitcode(status)
 
 
-def _true_ending(jail: Jail, request: Request, exit_code: int, cpu_s: float) -> Ending:
+def _true_ending(jail: OpenJail, request: Request, exit_code: int, cpu_s: float) -> Ending:
     """Whether an end that looks like the program's own was a limit's doing."""
     if exit_code == -signal.SIGKILL and jail.ran_out_of_memory():
         return Ending.OUT_OF_MEMORY
