@@ -31,8 +31,9 @@ class RunSection(Section):
     tool_delay_steps: int = Field(8, ge=1)
     """Engine steps between a tool call and its delivery when `reproducible`; long enough to hide it."""
     keep_checkpoints: int = Field(2, ge=1)
-    checkpoint_every_steps: int = Field(1, ge=1)
-    save_rollouts: int = Field(8, ge=0)
+    checkpoint_every_s: float = Field(20.0, ge=0)
+    """A kill loses at most about so much work; 0 saves after every step."""
+    save_rollouts: int = Field(32, ge=0)
     """Rollouts per step that are kept as readable text for the report."""
 
 
@@ -130,7 +131,6 @@ class SftSection(Section):
     mixture: AttemptMixture = AttemptMixture()
     malformed_share: float = Field(0.1, ge=0, le=1)
     """Of generated demonstrations: calls that are not well-formed."""
-    num_demonstrations: int = Field(4000, ge=1)
     files: tuple[str, ...] = ()
     """JSONL in the usual chat+tools form, used instead of generated demonstrations."""
     max_tokens: int = Field(1024, ge=16)

@@ -6,7 +6,7 @@ are right, wrong or broken in the given proportions.
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rstar2.corpus.trial import try_out
 from rstar2.corpus.worked import Kind, attempts
@@ -28,45 +28,41 @@ def worked_document(problem: Problem, proportions: Proportions, rng: random.Rand
     return f"Question: {problem.question.strip()}\nPython:\n{code}\nOutput: {shown}\n"
 
 
-def copy_document(questions: Sequence[str], rng: random.Random) -> str:
+def copy_document(problems: Sequence[Problem], rng: random.Random) -> str:
     """A line of text said twice: a question, numbers or scrambled words."""
-    drill: Callable[[Sequence[str], random.Random], str] = rng.choice(
+    drill: Callable[[Sequence[Problem], random.Random], str] = rng.choice(
         [_some_question, _some_numbers, _some_numbers, _some_expression, _some_words]
     )
-    line = drill(questions, rng)
+    line = drill(problems, rng)
     return f"Copy: {line}\nAgain: {line}\n"
 
 
-def documents(
-    problems: Sequence[Problem], *, proportions: Proportions, copy_share: float, seed: int
-) -> Iterator[str]:
-    """An endless stream of documents; `copy_share` of them are drills."""
-    rng = random.Random(seed)
-    questions = [p.question for p in problems]
-    while True:
-        if rng.random() < copy_share:
-            yield copy_document(questions, rng)
-        else:
-            yield worked_document(rng.choice(problems), proportions, rng)
+def document(
+    problems: Sequence[Problem], *, proportions: Proportions, copy_share: float, rng: random.Random
+) -> str:
+    """A drill, `copy_share` of the time, or a worked problem."""
+    if rng.random() < copy_share:
+        return copy_document(problems, rng)
+    return worked_document(rng.choice(problems), proportions, rng)
 
 
-def _some_question(questions: Sequence[str], rng: random.Random) -> str:
-    return rng.choice(questions).strip()
+def _some_question(problems: Sequence[Problem], rng: random.Random) -> str:
+    return rng.choice(problems).question.strip()
 
 
 def _number(rng: random.Random) -> str:
     return str(rng.randrange(10 ** rng.randint(1, 10)))
 
 
-def _some_numbers(questions: Sequence[str], rng: random.Random) -> str:
+def _some_numbers(problems: Sequence[Problem], rng: random.Random) -> str:
     return ", ".join(_number(rng) for _ in range(rng.randint(1, 5)))
 
 
-def _some_expression(questions: Sequence[str], rng: random.Random) -> str:
+def _some_expression(problems: Sequence[Problem], rng: random.Random) -> str:
     terms = [str(rng.randrange(10 ** rng.randint(1, 4))) for _ in range(rng.randint(2, 6))]
     return "".join(t if i == 0 else f" {rng.choice('+-*')} {t}" for i, t in enumerate(terms))
 
 
-def _some_words(questions: Sequence[str], rng: random.Random) -> str:
-    words = " ".join(rng.choice(questions) for _ in range(2)).split()
+def _some_words(problems: Sequence[Problem], rng: random.Random) -> str:
+    words = " ".join(rng.choice(problems).question for _ in range(2)).split()
     return " ".join(rng.sample(words, min(len(words), rng.randint(3, 12))))

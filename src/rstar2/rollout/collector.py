@@ -56,6 +56,7 @@ class Collector:
         self._tool_limits = tool_limits
         self._run_seed = run_seed
         self._max_tries = max_tries
+        self._last_failure = ""
         self.num_retries = 0
         """Tool calls that were tried again because the sandbox failed."""
 
@@ -73,8 +74,15 @@ class Collector:
         `label` names the occasion (stage and step, or evaluation): with the run's seed, the problem and
         the index it fixes every random draw of a rollout.
         """
-        groups = (self._group(p, num_rollouts, limits, label, on_done) for p in problems)
-        return list(await asyncio.gather(*groups))
+        groups = await asyncio.gather(
+            *(self._group(p, num_rollouts, limits, label, on_done) for p in problems)
+        )
+        if problems and not any(group.rollouts for group in groups):
+            raise InfrastructureError(
+                f"every rollout of {label} was lost, the last one because: {self._last_failure}; "
+                "mend that and start the run again, it goes on from its last checkpoint"
+            )
+        return list(groups)
 
     async def _group(
         self, problem: Problem, num_rollouts: int, limits: RolloutLimits, label: str, on_done: OnDone
@@ -104,7 +112,8 @@ class Collector:
             self._dispatcher.release(rollout_id)
             graded = GradedRollout(rollout=rollout, reward=await self._grader.grade(problem, rollout))
         except InfrastructureError as error:
-            log.warning("rollout %s is dropped: %s", rollout_id, error)
+            self._last_failure = f"{error}" + (f" ({error.__cause__!r})" if error.__cause__ else "")
+            log.debug("rollout %s is dropped: %s", rollout_id, self._last_failure)
         finally:
             self._dispatcher.release(rollout_id)
         on_done(graded)

@@ -9,7 +9,7 @@ run on CPU repeats bit by bit, which exact resume rests on.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -36,8 +36,8 @@ class StepPacer:
         self._delay_steps = delay_steps
         self._step = 0
         self._due: deque[tuple[int, asyncio.Future[None], asyncio.Future[None]]] = deque()
-        self.wake: Callable[[], None] = lambda: None
-        """Called when a call was made, so that an idle engine comes to `pace` again."""
+        self.on_call: Sequence[Callable[[], None]] = ()
+        """Called at every tool call: wakes the engines, so that an idle one comes to `pace` again."""
         self.num_waits = 0
         """Deliveries for which the engine had to wait: raise `tool_delay_steps` if there are many."""
 
@@ -46,7 +46,8 @@ class StepPacer:
         finished = asyncio.ensure_future(_settled(task))
         gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._due.append((self._step + self._delay_steps, finished, gate))
-        self.wake()
+        for wake in self.on_call:
+            wake()
         try:
             await gate
         except asyncio.CancelledError:

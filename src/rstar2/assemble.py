@@ -1,0 +1,206 @@
+"""From a `RunConfig` to live parts: the only module that knows all concrete ones."""
+
+import copy
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from rstar2.config import EngineSection, FieldMap, ProblemsSection, RunConfig
+from rstar2.engines.torch_engine import TorchEngine
+from rstar2.errors import ConfigError
+from rstar2.learner.learner import TorchLearner
+from rstar2.models.loading import build_tiny, load_model
+from rstar2.problems.decontaminate import benchmark_grams, without_overlap
+from rstar2.problems.filters import apply_filters, with_integer_answers, without_respelled_repeats
+from rstar2.problems.gym import Split, draw
+from rstar2.problems.load import Fields, load
+from rstar2.protocol.template import Template, chatml_template
+from rstar2.protocol.tokenizer import HuggingFaceTokenizer, load_tokenizer
+from rstar2.rewards.outcome import OutcomeGrader
+from rstar2.rollout.collector import Collector, ToolLimits
+from rstar2.rollout.dispatcher import Dispatcher
+from rstar2.rollout.pacing import FreePacer, StepPacer
+from rstar2.sandbox.pool import WorkerPool
+from rstar2.training.base import base_key, tiny_tokenizer
+from rstar2.training.parts import Parts, Watcher
+from rstar2.types import Problem
+from rstar2.weights import MemoryChannel
+
+CACHE = Path("~/.cache/rstar2")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@asynccontextmanager
+async def training_parts(config: RunConfig, folder: Path, watcher: Watcher) -> AsyncIterator[Parts]:
+    """Everything a training run needs; on leaving, every process and task is ended."""
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    train, test = problem_sets(config.problems, seed=config.run.seed)
+    tokenizer, model, base_cache, corpus = _policy(config)
+    template = Template(tokenizer, system=config.protocol.system, user=config.protocol.user)
+    learner = _learner(config, model)
+    async with collecting(config, template, [model] * config.engine.num_engines) as (collector, dispatcher):
+        yield Parts(
+            config=config,
+            folder=folder,
+            template=template,
+            learner=learner,
+            channel=MemoryChannel(),
+            dispatcher=dispatcher,
+            collector=collector,
+            train=train,
+            test=test,
+            corpus=corpus,
+            base_cache=base_cache,
+            export=lambda to: export(model, tokenizer, to),
+            engine_stats=_stats_since_last_call(dispatcher),
+            watcher=watcher,
+        )
+
+
+@asynccontextmanager
+async def collecting(
+    config: RunConfig, template: Template, models: Sequence[PreTrainedModel]
+) -> AsyncIterator[tuple[Collector, Dispatcher]]:
+    """Engines (one per model, each on a copy of it), sandbox and grader behind a collector."""
+    pacer = StepPacer(config.run.tool_delay_steps) if config.run.reproducible else FreePacer()
+    engines = [
+        _engine(config.engine, model, template.tokenizer.eos_token_id, pacer) for model in models
+    ]
+    if isinstance(pacer, StepPacer):
+        pacer.on_call = [engine.wake for engine in engines]
+    dispatcher = Dispatcher(engines)
+    try:
+        async with WorkerPool(num_workers=config.sandbox.workers) as sandbox:
+            grader = OutcomeGrader(sandbox, time_limit_s=config.sandbox.grading_time_limit_s)
+            await grader.check_canaries()
+            yield (
+                Collector(
+                    template=template,
+                    dispatcher=dispatcher,
+                    sandbox=sandbox,
+                    grader=grader,
+                    pacer=pacer,
+                    tool_limits=ToolLimits(
+                        time_limit_s=config.sandbox.time_limit_s,
+                        memory_limit_mb=config.sandbox.memory_limit_mb,
+                        output_limit_chars=config.sandbox.output_limit_chars,
+                    ),
+                    run_seed=config.run.seed,
+                ),
+                dispatcher,
+            )
+    finally:
+        await dispatcher.close()
+
+
+def problem_sets(
+    section: ProblemsSection, *, seed: int
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """(train, test). Test problems depend on no run seed: all runs are measured on the same ones."""
+    if section.source == "gym":
+        train = draw(section.tasks, split="train", size=section.num_train, seed=seed)
+        return train, draw(section.tasks, split="test", size=section.num_test, seed=0)
+    test = _from_files(section.test_files, section.fields)[: section.num_test]
+    return _clean(section, _from_files(section.train_files, section.fields)), test
+
+
+def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]:
+    mapping = Fields(question=fields.question, answer=fields.answer, id=fields.id or "")
+    return tuple(problem for source in sources for problem in load(source, fields=mapping).problems)
+
+
+def _clean(section: ProblemsSection, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Integer answers, no repeats, nothing that overlaps a benchmark (paper 4.2)."""
+    benchmarks = [*section.decontaminate_against, *section.test_files, *section.validation_files]
+    banned = benchmark_grams(p.question for p in _from_files(benchmarks, section.fields))
+    kept, counts = apply_filters(
+        problems,
+        {
+            "integer answer": with_integer_answers,
+            "repeats": without_respelled_repeats,
+            "8-gram overlap": lambda ps: without_overlap(ps, banned),
+        },
+    )
+    if not kept:
+        raise ConfigError(f"no training problem is left after the filters: {counts}; check problems.fields")
+    return kept[: section.num_train]
+
+
+def _policy(
+    config: RunConfig,
+) -> tuple[HuggingFaceTokenizer, PreTrainedModel, Path | None, tuple[Problem, ...]]:
+    """Tokenizer, model, the base's cache folder, and the problems that the base's text is about."""
+    if config.model.base != "tiny":
+        tokenizer = load_tokenizer(config.model.base)
+        if config.protocol.template == "chatml":
+            tokenizer.hf.chat_template = chatml_template()
+        return tokenizer, load_model(config.model.base, _DTYPES[config.model.dtype]), None, ()
+    if config.problems.source != "gym":
+        raise ConfigError('model.base = "tiny" reads text about gym tasks: set problems.source = "gym"')
+    section = config.pretraining
+    corpus = draw(config.problems.tasks, split="train", size=section.num_problems, seed=section.seed + 1)
+    cache = CACHE.expanduser() / f"base-{base_key(config)}"
+    tokenizer = tiny_tokenizer(config, list(corpus), cache / "tokenizer")
+    tokenizer.save(cache / "tokenizer")
+    shape = config.model.tiny
+    model = build_tiny(
+        vocab_size=len(tokenizer.hf),
+        hidden_size=shape.hidden_size,
+        num_layers=shape.num_layers,
+        num_heads=shape.num_heads,
+        num_kv_heads=shape.num_kv_heads,
+        head_dim=shape.head_dim,
+        mlp_size=shape.intermediate_size,
+        max_positions=shape.max_positions,
+        seed=section.seed,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return tokenizer, model, cache, corpus
+
+
+def _learner(config: RunConfig, model: PreTrainedModel) -> TorchLearner:
+    section = config.learner
+    return TorchLearner(
+        model,
+        micro_batch_tokens=section.micro_batch_tokens,
+        betas=section.betas,
+        weight_decay=section.weight_decay,
+        grad_clip=section.grad_clip,
+        clip_low=section.clip_low,
+        clip_high=section.clip_high,
+        importance_cap=section.importance_cap,
+        logprob_chunk_tokens=section.logprob_chunk_tokens,
+        bf16=section.bf16,
+    )
+
+
+def _engine(
+    section: EngineSection, model: PreTrainedModel, eos_token_id: int, pacer: FreePacer | StepPacer
+) -> TorchEngine:
+    return TorchEngine(
+        copy.deepcopy(model).to(_DTYPES[section.dtype]),
+        eos_token_id=eos_token_id,
+        kv_tokens=section.kv_tokens,
+        max_running=section.max_running,
+        pace=pacer.pace if isinstance(pacer, StepPacer) else None,
+    )
+
+
+def export(model: PreTrainedModel, tokenizer: HuggingFaceTokenizer, folder: Path) -> None:
+    """An ordinary Hugging Face checkpoint: weights, config, tokenizer, chat template."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save(folder)
+
+
+def _stats_since_last_call(dispatcher: Dispatcher) -> Callable[[], Mapping[str, float]]:
+    return lambda: {}
+
+
+def split_problems(section: ProblemsSection, split: Split, *, size: int, seed: int) -> tuple[Problem, ...]:
+    return draw(section.tasks, split=split, size=size, seed=seed)

@@ -1,0 +1,106 @@
+"""Checkpoints of a run that a kill at any instant cannot spoil.
+
+    folder/.step-00000007.partial/   being written: never read, removed by the next write
+    folder/step-00000007/            complete: renamed into place after every byte was flushed to disk
+        ...                          whatever the learner's `save` wrote: weights, optimizer
+        state.json                   everything else a run must remember, given by the caller
+        manifest.json                format, step, SHA-256 of each file above
+
+The older checkpoint is removed only after the newer one is in place, so one that can be read exists at all times.
+What is in it is not decided here.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rstar2.errors import CheckpointError
+
+FORMAT = 1
+STATE_FILE = "state.json"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A complete checkpoint whose every byte was verified."""
+
+    path: Path
+    """For `learner.restore`."""
+    step: int
+    state: dict[str, object]
+
+
+def write(
+    folder: Path, *, step: int, state: Mapping[str, object], save: Callable[[Path], None], keep: int = 2
+) -> Path:
+    """Write the checkpoint of `step` aside, rename it into place, and keep the newest `keep`."""
+    assert keep >= 1
+    final = folder / f"step-{step:08d}"  # zeros, so that names sort as numbers
+    partial = folder / f".{final.name}.partial"
+    for leftover in folder.glob(".step-*.partial"):
+        shutil.rmtree(leftover)
+    try:
+        partial.mkdir(parents=True)
+        save(partial)
+        (partial / STATE_FILE).write_text(json.dumps(state))
+        manifest = {"format": FORMAT, "step": step, "sha256": dict(_hashes(partial))}
+        (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
+        for path in (*partial.rglob("*"), partial):
+            _flush(path)
+        if final.exists():  # a torn one that `latest` passed over, or the same step of an earlier run
+            shutil.rmtree(final)
+        partial.rename(final)
+        _flush(folder)
+    except OSError as error:
+        raise CheckpointError(f"{final} could not be written ({error}); check space and rights") from error
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """The newest complete checkpoint; None if there is none, torn ones do not count."""
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        if (manifest := _verified_manifest(path)) is None:
+            continue
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {manifest['format']}, not {FORMAT}; use a matching version")
+        state = json.loads((path / STATE_FILE).read_text())
+        return Checkpoint(path=path, step=manifest["step"], state=state)
+    return None
+
+
+def _verified_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest, if all it promises is there to the byte."""
+    try:
+        manifest = json.loads((path / MANIFEST_FILE).read_text())
+        is_complete = manifest["sha256"] == {name: _sha256(path / name) for name in manifest["sha256"]}
+    except (OSError, ValueError, KeyError):  # missing or cut short: what a kill or a full disk leaves
+        return None
+    return manifest if is_complete else None
+
+
+def _hashes(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Force a file's bytes, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

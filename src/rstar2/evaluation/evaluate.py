@@ -1,0 +1,67 @@
+"""What a set of groups says of the policy: correctness, tool errors, lengths; the same for RL and tests."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+from rstar2.evaluation.pass_at_k import average_scores, bootstrap
+from rstar2.types import Ending, GradedRollout, Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One row of the table that a run ends with. Shares are in [0, 1]."""
+
+    pass_at_1: float
+    """Mean over problems of the share of right rollouts."""
+    pass_at_1_ci95: tuple[float, float]
+    """Bootstrap over problems."""
+    tool_error_rate: float
+    """Failed calls among all calls; 0 without calls."""
+    tool_error_rate_correct: float
+    """The same in right rollouts only (the paper's Figure 4)."""
+    calls_per_rollout: float
+    tokens_per_rollout: float
+    """After the prompt, tool responses included."""
+    clip_ratio: float
+    """Rollouts that ran into the token limit."""
+    num_rollouts: int
+    num_dropped: int
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self) | {"pass_at_1_ci95": list(self.pass_at_1_ci95)}
+
+
+def summarise(groups: Sequence[Group], *, seed: int) -> Summary:
+    """The summary of graded groups; groups that lost all rollouts count only as dropped."""
+    scored = [group for group in groups if group.rollouts]
+    rollouts = [graded for group in scored for graded in group.rollouts]
+    scores = average_scores([group.rewards for group in scored])
+    estimate = bootstrap(scores, seed=seed)
+    return Summary(
+        pass_at_1=estimate.value,
+        pass_at_1_ci95=(estimate.low, estimate.high),
+        tool_error_rate=tool_error_rate(rollouts),
+        tool_error_rate_correct=tool_error_rate([r for r in rollouts if r.reward == 1.0]),
+        calls_per_rollout=fmean(len(r.rollout.call_statuses) for r in rollouts),
+        tokens_per_rollout=fmean(r.rollout.num_response_tokens for r in rollouts),
+        clip_ratio=fmean(r.rollout.ending is Ending.TOKEN_LIMIT for r in rollouts),
+        num_rollouts=len(rollouts),
+        num_dropped=sum(group.num_dropped for group in groups),
+    )
+
+
+def tool_error_rate(rollouts: Sequence[GradedRollout]) -> float:
+    """Failed calls among all calls of these rollouts; 0 without calls."""
+    calls = sum(len(r.rollout.call_statuses) for r in rollouts)
+    return sum(r.rollout.num_tool_errors for r in rollouts) / calls if calls else 0.0
+
+
+def pass_at_1_by_task(groups: Sequence[Group]) -> dict[str, float]:
+    """Mean reward per task, tasks in alphabetical order."""
+    tasks = sorted({group.problem.task for group in groups})
+    return {
+        task: fmean(r for g in groups if g.problem.task == task for r in g.rewards)
+        for task in tasks
+        if any(g.rewards for g in groups if g.problem.task == task)
+    }

@@ -1,0 +1,41 @@
+"""Numbers and rollouts on disk: one JSON object per line, readable by anything, safe to cut back.
+
+A file knows its length; a checkpoint records it, and a resumed run cuts the file back to that length,
+so that no step is ever counted twice. Metrics never steer behaviour.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class JsonLines:
+    """An append-only file of JSON objects."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one line; a kill in the middle leaves at most one torn line at the end."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    @property
+    def num_bytes(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut_back(self, num_bytes: int) -> None:
+        """Forget everything after `num_bytes`."""
+        if self.num_bytes > num_bytes:
+            os.truncate(self.path, num_bytes)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Every whole line; a torn last line is left out."""
+        if not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)

@@ -1,0 +1,61 @@
+"""Supervised samples: conversations as tokens, loss on what the assistant writes and nothing else.
+
+The same renderer as in rollouts, so what SFT teaches is what RL samples: the prompt, then turn by turn
+the assistant's tokens with their end-of-turn token (targets) and the bridges between (not targets).
+"""
+
+from collections.abc import Sequence
+
+from rstar2.errors import DataError
+from rstar2.protocol.template import Message, Template
+from rstar2.types import TrainSample
+
+
+def dialogue_sample(template: Template, question: str, messages: Sequence[Message]) -> TrainSample:
+    """A sample from a question and the assistant and tool messages after it, in rollout form."""
+    tokens = list(template.prompt(question))
+    mask = [False] * len(tokens)
+    for message in messages:
+        written = message["role"] == "assistant"
+        if written:
+            eos = template.tokenizer.eos_token_id
+            ids = [*template.tokenizer.encode(message["content"]), eos]
+        else:
+            ids = list(template.bridge(message["content"]))
+        tokens += ids
+        mask += [written] * len(ids)
+    return _sample(tokens, mask)
+
+
+def conversation_sample(template: Template, messages: Sequence[Message]) -> TrainSample:
+    """A sample from any chat+tools conversation, by rendering its growing prefixes.
+
+    A target is every token that an assistant message adds after its generation prompt. DataError if
+    the template does not render prefixes stably for these messages.
+    """
+    tokens: list[int] = []
+    mask: list[bool] = []
+    done = ""
+    for end, message in enumerate(messages, start=1):
+        if message["role"] != "assistant":
+            continue
+        for upto, prompt, written in ((end - 1, True, False), (end, False, True)):
+            text = template.render(messages[:upto], add_generation_prompt=prompt)
+            if not text.startswith(done):
+                raise DataError("the chat template re-renders earlier turns of this conversation; use chatml")
+            ids = template.tokenizer.encode(text[len(done) :])
+            tokens += ids
+            mask += [written] * len(ids)
+            done = text
+    return _sample(tokens, mask)
+
+
+def text_sample(token_ids: Sequence[int]) -> TrainSample:
+    """A plain document: every token but the first is a target."""
+    return _sample(token_ids, [False, *[True] * (len(token_ids) - 1)])
+
+
+def _sample(token_ids: Sequence[int], mask: Sequence[bool]) -> TrainSample:
+    return TrainSample(
+        token_ids=tuple(token_ids), loss_mask=tuple(mask), logprobs=(0.0,) * len(token_ids), advantage=1.0
+    )

@@ -1,0 +1,58 @@
+"""Decisions about stages, all pure: learning rate, when to leave, which problems are not mastered."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from rstar2.config import ExitRule
+from rstar2.types import Group
+
+
+def warmed_up(lr: float, *, step: int, warmup_steps: int) -> float:
+    """Linear warm-up to a constant (paper 4.3): step 0 already moves a little."""
+    return lr * min(1.0, (step + 1) / (warmup_steps + 1))
+
+
+def cooled_down(lr: float, *, step: int, steps: int, warmup_steps: int) -> float:
+    """Linear warm-up, then linear decay to a twentieth: for pre-training and SFT of the tiny model."""
+    left = max(0.05, 1.0 - step / steps)
+    return warmed_up(lr, step=step, warmup_steps=warmup_steps) * left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """What the exit rules look at."""
+
+    reward: float
+    """Mean over all graded rollouts, before any are dropped."""
+    all_correct_share: float
+    """Of groups."""
+
+
+def reason_to_leave(rule: ExitRule, history: Sequence[StepOutcome]) -> str | None:
+    """Why the stage should end now, or None. `history` is this stage's, oldest first."""
+    if len(history) < rule.window_steps:
+        return None
+    recent = history[-rule.window_steps :]
+    share = fmean(outcome.all_correct_share for outcome in recent)
+    if share > rule.all_correct_share:
+        return f"{share:.0%} of groups are all correct"
+    before = history[: -rule.plateau_steps] if rule.plateau_steps else []
+    if len(before) >= rule.window_steps:
+        best = max(fmean(o.reward for o in before[i : i + rule.window_steps]) for i in _windows(before, rule))
+        now = fmean(outcome.reward for outcome in recent)
+        if now <= best:
+            return f"the reward has not risen in {rule.plateau_steps} steps"
+    return None
+
+
+def _windows(history: Sequence[StepOutcome], rule: ExitRule) -> range:
+    return range(len(history) - rule.window_steps + 1)
+
+
+def unmastered(groups: Iterable[Group]) -> tuple[str, ...]:
+    """Ids of problems that were not solved in every attempt (paper 4.3: 8 of 8 are dropped).
+
+    Never-solved problems stay. A group that lost all its rollouts to infrastructure stays as well.
+    """
+    return tuple(g.problem.id for g in groups if not g.rollouts or min(g.rewards) < 1.0)

@@ -1,0 +1,84 @@
+"""The supervised phases: pre-training of the tiny base on generated text, and non-reasoning SFT.
+
+Both are a pure function from a step's number to its samples: nothing but the number needs to be
+remembered to go on.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from rstar2.config import AttemptMixture
+from rstar2.corpus.documents import document
+from rstar2.corpus.worked import Kind
+from rstar2.training.demonstrations import demonstration, instruction, read_conversations
+from rstar2.training.parts import Parts
+from rstar2.training.sft import conversation_sample, dialogue_sample, text_sample
+from rstar2.types import TrainSample
+
+SamplesOfStep: TypeAlias = Callable[[int], list[TrainSample]]
+INSTRUCTION_SHARE = 0.1
+"""Of generated SFT samples: plain instructions that need no tool."""
+
+
+def pretraining_samples(parts: Parts) -> SamplesOfStep:
+    """Documents of each step."""
+    section = parts.config.pretraining
+    tokenizer = parts.template.tokenizer
+    proportions = kinds(section.mixture)
+
+    def samples(step: int) -> list[TrainSample]:
+        rng = random.Random(f"{section.seed}/pretraining/{step}")
+        texts = (
+            document(parts.corpus, proportions=proportions, copy_share=section.copy_share, rng=rng)
+            for _ in range(section.documents_per_step)
+        )
+        return [text_sample(tokenizer.encode(f"<|endoftext|>{text}<|endoftext|>")) for text in texts]
+
+    return samples
+
+
+def sft_samples(parts: Parts) -> SamplesOfStep:
+    """Conversations of each step: from files if given, else generated demonstrations."""
+    section = parts.config.sft
+    draw = _from_files(parts) if section.files else _generated(parts)
+
+    def samples(step: int) -> list[TrainSample]:
+        rng = random.Random(f"{parts.config.run.seed}/sft/{step}")
+        return [draw(rng) for _ in range(section.samples_per_step)]
+
+    return samples
+
+
+def kinds(mixture: AttemptMixture) -> dict[Kind, float]:
+    return {Kind.RIGHT: mixture.right, Kind.WRONG: mixture.wrong, Kind.BROKEN: mixture.broken}
+
+
+def _generated(parts: Parts) -> Callable[[random.Random], TrainSample]:
+    section = parts.config.sft
+    proportions = kinds(section.mixture)
+
+    def draw(rng: random.Random) -> TrainSample:
+        if rng.random() < INSTRUCTION_SHARE:
+            return dialogue_sample(parts.template, *instruction(rng))
+        problem = rng.choice(parts.train)
+        messages = demonstration(
+            problem,
+            proportions=proportions,
+            malformed_share=section.malformed_share,
+            tool_response_chars=parts.config.protocol.tool_response_chars,
+            rng=rng,
+        )
+        return dialogue_sample(parts.template, problem.question, messages)
+
+    return draw
+
+
+def _from_files(parts: Parts) -> Callable[[random.Random], TrainSample]:
+    section = parts.config.sft
+    conversations = [c for name in section.files for c in read_conversations(Path(name))]
+    samples = [conversation_sample(parts.template, c) for c in conversations]
+    fitting = [s for s in samples if len(s.token_ids) <= section.max_tokens]
+    parts.watcher.line(f"sft: {len(fitting)} of {len(samples)} conversations within {section.max_tokens} tokens")
+    return lambda rng: rng.choice(fitting)
