@@ -47,7 +47,7 @@ class Family:
 
     @property
     def shares(self) -> bool:
-        return len(range(self.prompt.start, self.prompt.stop)) > 0
+        return bool(self.prompt.stop > self.prompt.start)
 
     @property
     def segments(self) -> tuple[slice, ...]:
@@ -82,14 +82,13 @@ def packed_attention(
     """The function that transformers calls: (1, heads, N, head_dim) in, (1, N, heads, head_dim) out."""
     assert attention_mask is None, "packed sequences have no padding to mask"
     assert dropout == 0.0, "attention dropout is not supported on packed sequences"
-    query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast, norms leave float32 behind
-    if query.device.type == "cpu":
-        out_HND = _PackedFlash.apply(  # type: ignore[no-untyped-call]
-            query, key, value, layout, scaling
+    if query.device.type == "cpu":  # in float32 always: the bfloat16 kernel's backward takes twice as long
+        out = _PackedFlash.apply(  # type: ignore[no-untyped-call]
+            query.float(), key.float(), value.float(), layout, scaling
         )
-    else:
-        out_HND = reference_attention(query, key, value, layout, scaling)
-    return out_HND.transpose(1, 2), None
+    else:  # under autocast, norms leave float32 queries and keys behind
+        out = reference_attention(query.to(value.dtype), key.to(value.dtype), value, layout, scaling)
+    return out.transpose(1, 2).to(value.dtype), None
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)
