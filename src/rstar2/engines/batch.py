@@ -81,9 +81,12 @@ class Batch:
         """One more token for every row, and as many of the entering turns as one forward may prefill."""
         token_ids = [row.token_ids[-1] for row in self.rows]
         lengths = [row.num_cached for row in self.rows]
+        entering = self._next_entering()
+        longest = max([length + 1 for length in lengths] + [len(row.request.token_ids) for row in entering])
+        self._cache.fit(len(lengths) + len(entering), longest)
         chunks: list[Chunk] = []
         num_reused = 0
-        for row in self._next_entering():
+        for row in entering:
             start = self._restore_prefix(row, len(self.rows))
             new_token_ids = row.request.token_ids[start:]
             chunks.append(Chunk(row=len(self.rows), start=start, num_tokens=len(new_token_ids)))
@@ -108,7 +111,7 @@ class Batch:
             num_reused_tokens=num_reused,
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def compute(self, plan: Plan) -> tuple[list[int], list[float]]:
         """The drawn token and its log-prob for each row; one transfer from the device."""
         layout = plan.layout
@@ -170,7 +173,6 @@ class Batch:
         """Copy what is kept of the turn's prefix into its row; the number of positions that spares."""
         length, tensors = self.prefixes.take(row.request)
         if length:
-            self._cache.ensure(index + 1, length)
             self._cache.write(index, tensors, length)
         return length
 

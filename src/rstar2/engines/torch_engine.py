@@ -113,6 +113,10 @@ class TorchEngine:
             if not outcome.done() or outcome.cancelled():
                 self.release(request.rollout_id)
 
+    def wake(self) -> None:
+        """Make an idle engine ask `pace` again: something is due that it cannot see."""
+        self._wake.set()
+
     def release(self, rollout_id: str) -> None:
         outcome = self._outcomes.pop(rollout_id, None)
         if outcome is not None and not outcome.done():
