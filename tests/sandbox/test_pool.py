@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from rstar2.errors import SandboxError
-from rstar2.sandbox import WorkerPool
+from rstar2.sandbox import WorkerPool, cgroup
 from rstar2.types import Program, ToolResult, ToolStatus
 
 Run = Callable[..., ToolResult]
@@ -37,6 +37,19 @@ def test_too_much_memory_is_a_status(run: Run, code: str) -> None:
     result = run(code, memory_limit_mb=128)
     assert result.status is ToolStatus.MEMORY_LIMIT
     assert result.stderr.endswith("MemoryError\n")
+
+
+@pytest.mark.skipif(not cgroup.is_available(), reason="needs a memory control group")
+def test_memory_of_all_processes_counts_together(run: Run) -> None:
+    code = (
+        "import os, time\n"
+        "for _ in range(20):\n"
+        "    if os.fork() == 0: kept = b'x' * (20 << 20); time.sleep(9); os._exit(0)\n"
+        "raise SystemExit(os.wait()[1])\n"
+    )
+    result = run(code, memory_limit_mb=128)
+    assert (result.status, result.exit_code) == (ToolStatus.MEMORY_LIMIT, None)
+    assert run("1").value == "1"
 
 
 def test_a_caught_memory_error_is_no_error(run: Run) -> None:
@@ -157,7 +170,7 @@ def test_closing_ends_everything_and_refuses_the_rest(runner: asyncio.Runner) ->
     async def scenario() -> None:
         before = set(psutil.Process().children(recursive=True))
         num_fds = len(os.listdir("/proc/self/fd"))
-        async with WorkerPool(num_workers=1) as pool:
+        async with WorkerPool(num_workers=1, libraries=()) as pool:
             calls = [asyncio.create_task(pool.run(Program(code="while True: pass"))) for _ in range(3)]
             await asyncio.sleep(0.1)
         for outcome in await asyncio.gather(*calls, return_exceptions=True):

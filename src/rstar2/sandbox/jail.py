@@ -20,7 +20,7 @@ from enum import StrEnum
 from math import ceil
 from pathlib import Path
 
-from rstar2.sandbox import kernel, seccomp, view
+from rstar2.sandbox import cgroup, kernel, seccomp, view
 from rstar2.sandbox.wire import Request, SlotOrder
 
 _MOST_PROCESSES = 64
@@ -77,6 +77,12 @@ class OpenJail:
         kernel.become_subreaper()
         os.chdir(self._folders[0])
 
+    def before_fork(self, request: Request) -> None:
+        """In the zygote, before each call."""
+
+    def after_fork(self) -> None:
+        """In the zygote, when the child of the call is there."""
+
     def enter(self, request: Request) -> None:
         """In the child, before the program's text is read; there is no way back."""
         cpu_limit_s = ceil(request.time_limit_s)
@@ -95,7 +101,7 @@ class OpenJail:
                     os.kill(int(pid), signal.SIGKILL)
 
     def ran_out_of_memory(self) -> bool:
-        """In the zygote, after a call that was killed."""
+        """In the zygote, after a call that did not end well."""
         return False
 
     def is_clean(self) -> bool:
@@ -112,15 +118,21 @@ class SealedJail(OpenJail):
         self._mount_point = home
         self._uid = uid
         self._filter = seccomp.filter_program()
+        self._memory: cgroup.MemoryGroup | None = None
 
     def build_outer_walls(self) -> None:
+        self._memory = cgroup.join_group(f"{self._mount_point.parent.name}-{self._mount_point.name}")
         if self._uid is None:
+            if os.geteuid() == 0:
+                raise PermissionError("level 'user' is for ordinary users, as no process limit binds root")
             _enter_user_namespace()
         kernel.unshare(_NAMESPACES)
         view.enter(self._mount_point, owner=os.geteuid() if self._uid is None else self._uid)
 
     def build_inner_walls(self) -> None:
         """Signals from inside reach a PID 1 only if it has a handler; so it has none."""
+        if self._memory is not None:
+            self._memory.become_supervisor()
         kernel.set_host_name("sandbox")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if self._uid is not None:
@@ -129,6 +141,14 @@ class SealedJail(OpenJail):
         kernel.become_untraceable()
         kernel.forbid_new_privileges()
         kernel.install_seccomp_filter(self._filter)
+
+    def before_fork(self, request: Request) -> None:
+        if self._memory is not None:
+            self._memory.before_fork(request.memory_limit_bytes)
+
+    def after_fork(self) -> None:
+        if self._memory is not None:
+            self._memory.after_fork()
 
     def enter(self, request: Request) -> None:
         super().enter(request)
@@ -141,6 +161,9 @@ class SealedJail(OpenJail):
         """In the zygote, PID 1 of its namespace: SIGKILL to everybody else in there."""
         with suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
+
+    def ran_out_of_memory(self) -> bool:
+        return self._memory is not None and self._memory.has_killed()
 
     def is_clean(self) -> bool:
         """A mode or an owner changed on a private folder itself would reach the next call as well."""

@@ -10,12 +10,13 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from rstar2.sandbox import kernel, warmth, wire, zygote
-from rstar2.sandbox.jail import Isolation, OpenJail, jail_for
+from rstar2.sandbox import kernel, pages, warmth, wire, zygote
+from rstar2.sandbox.jail import Isolation, jail_for
 from rstar2.sandbox.wire import SlotOrder
 
 _LARGEST_MESSAGE_BYTES = 4096
@@ -27,7 +28,7 @@ for name in ("rstar2", "rstar2.sandbox"):
     sys.modules[name].__path__ = []
 sys.modules["rstar2.sandbox"].__path__ = [sys.argv[1]]
 from rstar2.sandbox import mother
-mother.main(int(sys.argv[2]), mother.Isolation(sys.argv[3]))
+mother.main(int(sys.argv[2]), mother.Isolation(sys.argv[3]), sys.argv[4:])
 """
 """Our packages as empty shells: their `__init__` modules would pull in the rest of the project."""
 
@@ -35,19 +36,19 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 """All she inherits. A fixed hash seed: the order of a set of strings is the same in every run."""
 
 
-def launch_command(control_fd: int, isolation: Isolation) -> list[str]:
+def launch_command(control_fd: int, isolation: Isolation, libraries: Sequence[str]) -> list[str]:
     """argv of a mother that listens on `control_fd`."""
     folder = str(Path(__file__).parent)
-    return [sys.executable, "-P", "-s", "-c", _BOOT, folder, str(control_fd), isolation]
+    return [sys.executable, "-P", "-s", "-c", _BOOT, folder, str(control_fd), isolation, *libraries]
 
 
-def main(control_fd: int, isolation: Isolation) -> None:
+def main(control_fd: int, isolation: Isolation, libraries: Sequence[str]) -> None:
     """Warm up, say so, then have a zygote born per message until the pool hangs up.
 
     As a subreaper that ignores SIGCHLD she adopts the zygotes and leaves no zombie of them.
     """
     control = socket.socket(fileno=control_fd)
-    _warm_up()
+    _warm_up(libraries)
     control.send(wire.READY)
     kernel.become_subreaper()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -57,30 +58,35 @@ def main(control_fd: int, isolation: Isolation) -> None:
             return
         if os.fork() == 0:
             control.close()
-            _become_a_doorman(socket.socket(fileno=fds[0]), jail_for(SlotOrder.unpack(message), isolation))
+            _become_a_doorman(socket.socket(fileno=fds[0]), SlotOrder.unpack(message), isolation)
         os.close(fds[0])
 
 
-def _warm_up() -> None:
-    warmth.warm_up()
+def _warm_up(libraries: Sequence[str]) -> None:
+    """Afterwards our own modules are at work, but no program finds them by name."""
+    warmth.warm_up(libraries)
+    for name in [name for name in sys.modules if name.split(".")[0] == "rstar2"]:
+        del sys.modules[name]
     gc.collect()
     gc.freeze()
+    pages.collapse_heap()
 
 
-def _become_a_doorman(channel: socket.socket, jail: OpenJail) -> NoReturn:
+def _become_a_doorman(channel: socket.socket, order: SlotOrder, isolation: Isolation) -> NoReturn:
     """Build the outer walls, leave a zygote inside, and go; a failure is told to the pool.
 
     Two processes, because only the children of a process that asks for a PID namespace live in it.
     """
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        jail = jail_for(order, isolation)
         jail.build_outer_walls()
         if os.fork() == 0:
             jail.build_inner_walls()
             socket.send_fds(channel, [wire.READY], [os.pidfd_open(os.getpid())])
             with suppress(ConnectionError):
                 zygote.serve(channel, jail)
-    except OSError as error:
+    except Exception as error:  # whatever it is, the pool must hear that there is no sealed slot
         channel.send(f"the sandbox cannot be sealed on this machine: {error}".encode())
     finally:
         os._exit(0)

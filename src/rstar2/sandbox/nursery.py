@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import subprocess
+from collections.abc import Sequence
 
 from rstar2.errors import SandboxError
 from rstar2.sandbox import mother, wire
@@ -16,8 +17,9 @@ _LARGEST_MESSAGE_BYTES = 4096
 class Nursery:
     """One mother at a time; slots outlive her."""
 
-    def __init__(self, isolation: Isolation) -> None:
+    def __init__(self, isolation: Isolation, libraries: Sequence[str]) -> None:
         self._isolation = isolation
+        self._libraries = libraries
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._lock = asyncio.Lock()
@@ -62,7 +64,7 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                mother.launch_command(theirs.fileno(), self._isolation),
+                mother.launch_command(theirs.fileno(), self._isolation, self._libraries),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -6,23 +6,29 @@ is replaced and its call tried once more, a call that is cancelled is stopped be
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rstar2.errors import SandboxError
+from rstar2.sandbox import cgroup
 from rstar2.sandbox.capture import LARGEST_FILE_BYTES, Capture
 from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.nursery import Nursery
 from rstar2.sandbox.slot import Slot, SlotDied
+from rstar2.sandbox.warmth import LIBRARIES
 from rstar2.sandbox.wire import Request, SlotOrder
 from rstar2.types import Program, ToolResult
 
 _NUM_ATTEMPTS = 2
+_NUM_PAUSES, _PAUSE_S = 200, 0.01
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -36,11 +42,20 @@ class _Place:
 class WorkerPool:
     """A `Sandbox` on this machine; use as `async with WorkerPool(num_workers=8) as sandbox`."""
 
-    def __init__(self, *, num_workers: int | None = None, isolation: Isolation | None = None) -> None:
-        """`num_workers` programs run at a time; default: four per core, as sleeping ones hold slots."""
+    def __init__(
+        self,
+        *,
+        num_workers: int | None = None,
+        isolation: Isolation | None = None,
+        libraries: Sequence[str] = LIBRARIES,
+    ) -> None:
+        """`num_workers` programs run at a time; default: four per core, as sleeping ones hold slots.
+
+        `libraries` are imported before any program runs; fewer of them make a call cheaper.
+        """
         self.num_workers = num_workers or 4 * (os.cpu_count() or 1)
         self.isolation = isolation or Isolation.default()
-        self._nursery = Nursery(self.isolation)
+        self._nursery = Nursery(self.isolation, libraries)
         self._folder = Path(tempfile.mkdtemp(prefix="rstar2-sandbox-"))
         self._places = [
             _Place(SlotOrder(number=n, home=self._folder / f"{n}")) for n in range(self.num_workers)
@@ -77,7 +92,16 @@ class WorkerPool:
         self._is_closed = True
         await asyncio.gather(*(place.slot.close() for place in self._places if place.slot is not None))
         await self._nursery.close()
+        await self._remove_groups()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _remove_groups(self) -> None:
+        """Killed processes take a moment to leave their group; one that never does is left to the host."""
+        for _ in range(_NUM_PAUSES):
+            if cgroup.remove_groups(self._folder.name):
+                return
+            await asyncio.sleep(_PAUSE_S)
+        _log.warning("control groups %s* are not empty; remove them by hand", self._folder.name)
 
     async def _run_at(self, place: _Place, program: Program) -> ToolResult:
         for attempt in range(1, _NUM_ATTEMPTS + 1):

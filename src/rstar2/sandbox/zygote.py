@@ -38,9 +38,11 @@ def serve(channel: socket.socket, jail: OpenJail) -> None:
 
 def _answer(channel: socket.socket, jail: OpenJail, request: Request, fds: list[int]) -> Reply:
     started_s = time.monotonic()
+    jail.before_fork(request)
     child = os.fork()
     if child == 0:
         _become_the_program(jail, request, fds)
+    jail.after_fork()
     for fd in fds:
         os.close(fd)
     ending = _await(child, channel, request.time_limit_s)
@@ -96,7 +98,7 @@ def _end_all(child: int, jail: OpenJail) -> tuple[int, float]:
 
 def _true_ending(jail: OpenJail, request: Request, exit_code: int, cpu_s: float) -> Ending:
     """Whether an end that looks like the program's own was a limit's doing."""
-    if exit_code == -signal.SIGKILL and jail.ran_out_of_memory():
+    if exit_code != 0 and jail.ran_out_of_memory():
         return Ending.OUT_OF_MEMORY
     if exit_code in (-signal.SIGKILL, -signal.SIGXCPU) and cpu_s >= request.time_limit_s:
         return Ending.OUT_OF_TIME

@@ -1,0 +1,123 @@
+"""The memory of all processes of a slot together, held to a limit by a control group where there is one.
+
+Version 1 and version 2 hierarchies. A group is made inside our own group, by whoever may write there (root,
+or a user to whom it was delegated); a zygote lives in it for ever, so that a call costs no migration.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+SLACK_BYTES = 64 << 20
+"""On top of a program's limit: pages of the warm interpreter that it writes to, and its page tables."""
+
+
+_CGROUP_MOUNT = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class _Hierarchy:
+    """Where we may make groups, and what its files are called."""
+
+    folder: Path
+    limit_file: str
+    no_swap_file: str
+    """Takes a 0."""
+    events_file: str
+    """Has a line `oom_kill <count>`."""
+
+
+class MemoryGroup:
+    """The group that the calling process has joined, with all that it will fork.
+
+    Its files are kept open, as they work from inside the jail, where no path leads to them.
+    """
+
+    def __init__(self, hierarchy: _Hierarchy, name: str) -> None:
+        folder = hierarchy.folder / name
+        folder.mkdir(exist_ok=True)
+        with suppress(OSError):  # there is no such file where there is no swap
+            (folder / hierarchy.no_swap_file).write_text("0")
+        (folder / "cgroup.procs").write_text(f"{os.getpid()}")
+        self._limit_fd = os.open(folder / hierarchy.limit_file, os.O_WRONLY)
+        self._events_fd = os.open(folder / hierarchy.events_file, os.O_RDONLY)
+        self._host_proc_fd = os.open("/proc", os.O_PATH)
+        self._victim_score_fd = -1
+        self._limit_bytes = 0
+        self._num_kills = self._read_num_kills()
+
+    def become_supervisor(self) -> None:
+        """In the process that will fork the calls, once; closes the last way to the host's /proc."""
+        self._victim_score_fd = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=self._host_proc_fd)
+        os.close(self._host_proc_fd)
+
+    def before_fork(self, limit_bytes: int) -> None:
+        """Set the limit of the coming call, whose processes are to be killed before the supervisor is."""
+        if limit_bytes != self._limit_bytes:
+            os.pwrite(self._limit_fd, b"%d" % (limit_bytes + SLACK_BYTES), 0)
+            self._limit_bytes = limit_bytes
+        os.pwrite(self._victim_score_fd, b"1000", 0)
+
+    def after_fork(self) -> None:
+        """The child has inherited the score; the supervisor takes its own back."""
+        os.pwrite(self._victim_score_fd, b"0", 0)
+
+    def has_killed(self) -> bool:
+        """Whether the kernel killed a process over the limit since we were last asked."""
+        before, self._num_kills = self._num_kills, self._read_num_kills()
+        return self._num_kills > before
+
+    def _read_num_kills(self) -> int:
+        words = os.pread(self._events_fd, 4096, 0).split()
+        return int(words[words.index(b"oom_kill") + 1])
+
+
+def join_group(name: str) -> MemoryGroup | None:
+    """Make and join the group, or None where we cannot have any."""
+    hierarchy = _hierarchy()
+    return MemoryGroup(hierarchy, name) if hierarchy is not None else None
+
+
+def remove_groups(prefix: str) -> bool:
+    """Remove the empty groups whose names start so; False while processes are still dying in one."""
+    hierarchy = _hierarchy()
+    folders = list(hierarchy.folder.glob(f"{prefix}*")) if hierarchy is not None else []
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+    return not any(folder.exists() for folder in folders)
+
+
+def is_available() -> bool:
+    """Whether we may make memory groups here."""
+    return _hierarchy() is not None
+
+
+def _hierarchy() -> _Hierarchy | None:
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        own_group = path.lstrip("/")
+        found: _Hierarchy | None = None
+        if "memory" in controllers.split(","):
+            found = _version_1(_CGROUP_MOUNT / "memory" / own_group)
+        elif controllers == "":
+            found = _version_2(_CGROUP_MOUNT / own_group)
+        if found is not None and os.access(found.folder, os.W_OK):
+            return found
+    return None
+
+
+def _version_1(folder: Path) -> _Hierarchy:
+    return _Hierarchy(folder, "memory.limit_in_bytes", "memory.swappiness", "memory.oom_control")
+
+
+def _version_2(folder: Path) -> _Hierarchy | None:
+    """Only if our group may pass the memory controller on; a group that holds processes often may not."""
+    control = folder / "cgroup.subtree_control"
+    with suppress(OSError):
+        if "memory" not in control.read_text().split():
+            control.write_text("+memory")
+        if "memory" in control.read_text().split():
+            return _Hierarchy(folder, "memory.max", "memory.swap.max", "memory.events")
+    return None

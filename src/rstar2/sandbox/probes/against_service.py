@@ -1,0 +1,225 @@
+"""Spoiling the service: other calls, its resources, its answers, what stays behind."""
+
+from rstar2.sandbox.probes.probe import probe
+
+_CROSS_CALL = (
+    probe(
+        "cross-call",
+        "files",
+        """
+        for folder in ("/tmp", "/dev/shm", "/var/tmp", "/run"):
+            try: open(f"{folder}/left", "w").write("left")
+            except OSError: pass
+        """,
+        """
+        for folder in ("/tmp", "/dev/shm", "/var/tmp", "/run", "."):
+            refused(folder, lambda: os.stat(f"{folder}/left"))
+        """,
+    ),
+    probe(
+        "cross-call",
+        "shared memory and queues",
+        """
+        from multiprocessing import shared_memory
+        shared_memory.SharedMemory("left", create=True, size=4096)
+        refused("shmget", lambda: libc.shmget(7, 4096, 0o1666))
+        refused("msgget", lambda: libc.msgget(7, 0o1666))
+        refused("mq_open", lambda: libc.mq_open(b"/left", 0o102, 0o666, None))
+        """,
+        """
+        from multiprocessing import shared_memory
+        refused("shared memory", lambda: shared_memory.SharedMemory("left"))
+        """,
+    ),
+    probe(
+        "cross-call",
+        "processes",
+        """
+        import time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
+                    signal.signal(number, signal.SIG_IGN)
+                while True:
+                    time.sleep(0.01)
+                    open("/tmp/alive", "w")
+            os._exit(0)
+        os.wait()
+        """,
+        """
+        import time
+        time.sleep(0.05)
+        breaches += os.listdir("/tmp")
+        for pid in range(2, 32768):
+            if pid != os.getpid():
+                refused(f"process {pid}", lambda: os.kill(pid, 0))
+        """,
+    ),
+    probe(
+        "cross-call",
+        "state of the interpreter",
+        """
+        import math, builtins
+        builtins.left = math.left = sys.left = 1
+        os.umask(0o777); os.chdir("/"); sys.setrecursionlimit(50)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        """,
+        """
+        import math, builtins
+        breaches += [place.__name__ for place in (builtins, math, sys) if hasattr(place, "left")]
+        breaches += [os.getcwd()] if os.getcwd() != "/tmp" else []
+        breaches += ["umask"] if os.umask(0o22) == 0o777 else []
+        breaches += ["handler"] if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL else []
+        """,
+    ),
+)
+
+_RESOURCES = (
+    probe(
+        "resources",
+        "fork bomb",
+        """
+        import time
+        children = []
+        def bomb():
+            while len(children) < 500:
+                child = os.fork()
+                if child == 0:
+                    time.sleep(30)
+                children.append(child)
+        refused("processes", bomb)
+        """,
+    ),
+    probe(
+        "resources",
+        "thread bomb",
+        """
+        import threading, time
+        def bomb():
+            for _ in range(500):
+                threading.Thread(target=time.sleep, args=(0.1,)).start()
+        refused("threads", bomb)
+        """,
+    ),
+    probe(
+        "resources",
+        "disk",
+        """
+        def fill(folder):
+            for n in range(100):
+                with open(f"{folder}/{n}", "wb") as file:
+                    for _ in range(15):
+                        file.write(bytes(1 << 20))
+        for folder in ("/tmp", "/dev/shm"):
+            refused(folder, lambda: fill(folder))
+        """,
+    ),
+    probe(
+        "resources",
+        "inodes",
+        """
+        def fill(folder):
+            for n in range(10000):
+                os.mkdir(f"{folder}/{n}")
+        for folder in ("/tmp", "/dev/shm"):
+            refused(folder, lambda: fill(folder))
+        """,
+    ),
+    probe(
+        "resources",
+        "descriptors",
+        """
+        refused("descriptors", lambda: [os.dup(0) for _ in range(2000)])
+        """,
+    ),
+    probe(
+        "resources",
+        "one large file",
+        """
+        refused("truncate", lambda: os.truncate(os.open("large", os.O_CREAT | os.O_RDWR), 1 << 30))
+        refused("truncate stdout", lambda: os.truncate(1, 1 << 30))
+        """,
+    ),
+)
+
+_FORGERY = (
+    probe(
+        "forgery",
+        "answers on every descriptor",
+        """
+        for fd in range(3, 300):
+            refused(f"send on {fd}", lambda: socket.socket(fileno=os.dup(fd)).send(b"\\0" * 22))
+        """,
+    ),
+    probe(
+        "forgery",
+        "end marks and exit codes",
+        "print('held'); os._exit(7)",
+        """
+        """,
+    ),
+    probe(
+        "forgery",
+        "hooks that outlive the program",
+        """
+        import atexit, builtins
+        builtins.print = builtins.exec = builtins.compile = lambda *a, **k: 1 / 0
+        sys.excepthook = sys.displayhook = lambda *a: os._exit(0)
+        atexit.register(os._exit, 0)
+        del builtins.print
+        os.write(1, b"held\\n")
+        os._exit(0)
+        """,
+        """
+        import builtins
+        names = ("print", "exec", "compile")
+        breaches += [name for name in names if getattr(builtins, name).__name__ != name]
+        """,
+    ),
+)
+
+_RESIDUE = (
+    probe(
+        "residue",
+        "folders without rights",
+        "os.makedirs('a/b/c'); os.chmod('a/b', 0); os.chmod('a', 0); os.chmod('/dev/shm', 0)",
+        "breaches += os.listdir('/tmp') + os.listdir('/dev/shm')",
+    ),
+    probe(
+        "residue",
+        "the private folder itself",
+        "os.chmod('/tmp', 0)",
+        "breaches += os.listdir('/tmp'); open('/tmp/writable', 'w').close()",
+    ),
+    probe(
+        "residue",
+        "symbolic links",
+        "os.symlink('/', 'root'); os.symlink(sys.prefix, 'prefix'); os.symlink('loop', 'loop')",
+        "breaches += os.listdir('/tmp'); os.stat(os.__file__); os.stat(sys.prefix)",
+    ),
+    probe(
+        "residue",
+        "a full disk",
+        """
+        try:
+            while True:
+                with open(os.urandom(8).hex(), "wb") as file: file.write(bytes(15 << 20))
+        except OSError:
+            pass
+        """,
+        "breaches += os.listdir('/tmp'); open('fits', 'wb').write(bytes(8 << 20))",
+    ),
+    probe(
+        "residue",
+        "folders nested beyond the longest path, and odd names",
+        """
+        for n in range(1500): os.mkdir("d"); os.chdir("d")
+        os.chdir("/tmp")
+        for name in (b"\\xff\\xfe", b"new\\nline", b" ", b"-rf"): os.mkdir(name)
+        """,
+        "breaches += os.listdir('/tmp')",
+    ),
+)
+
+PROBES = _CROSS_CALL + _RESOURCES + _FORGERY + _RESIDUE
