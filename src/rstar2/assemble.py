@@ -1,9 +1,9 @@
 """From a `RunConfig` to live parts: the only module that knows all concrete ones."""
 
 import copy
-import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from rstar2.learner.learner import TorchLearner
 from rstar2.models.loading import build_tiny, load_model
 from rstar2.problems.decontaminate import benchmark_grams, without_overlap
 from rstar2.problems.filters import apply_filters, with_integer_answers, without_respelled_repeats
-from rstar2.problems.gym import Split, draw
+from rstar2.problems.gym import draw
 from rstar2.problems.load import Fields, load
 from rstar2.protocol.template import Template, chatml_template
 from rstar2.protocol.tokenizer import HuggingFaceTokenizer, load_tokenizer
@@ -43,34 +43,51 @@ async def training_parts(config: RunConfig, folder: Path, watcher: Watcher) -> A
     tokenizer, model, base_cache, corpus = _policy(config)
     template = Template(tokenizer, system=config.protocol.system, user=config.protocol.user)
     learner = _learner(config, model)
-    async with collecting(config, template, [model] * config.engine.num_engines) as (collector, dispatcher):
+    async with collecting(config, template, [model] * config.engine.num_engines) as players:
         yield Parts(
             config=config,
             folder=folder,
             template=template,
             learner=learner,
             channel=MemoryChannel(),
-            dispatcher=dispatcher,
-            collector=collector,
+            dispatcher=players.dispatcher,
+            collector=players.collector,
             train=train,
             test=test,
             corpus=corpus,
             base_cache=base_cache,
             export=lambda to: export(model, tokenizer, to),
-            engine_stats=_stats_since_last_call(dispatcher),
+            engine_stats=players.stats_since_last_call,
             watcher=watcher,
         )
+
+
+@dataclass(slots=True)
+class Players:
+    """What turns problems into graded groups."""
+
+    collector: Collector
+    dispatcher: Dispatcher
+    engines: Sequence[TorchEngine]
+    _last: dict[str, float] = field(default_factory=dict)
+
+    def stats_since_last_call(self) -> dict[str, float]:
+        """Counters of all engines together, as growth since the last call; peaks as they are."""
+        totals: dict[str, float] = {}
+        for engine in self.engines:
+            for name, value in asdict(engine.stats).items():
+                totals[name] = totals.get(name, 0) + value
+        last, self._last = self._last, totals
+        return {n: v if n.startswith("peak_") else v - last.get(n, 0) for n, v in totals.items()}
 
 
 @asynccontextmanager
 async def collecting(
     config: RunConfig, template: Template, models: Sequence[PreTrainedModel]
-) -> AsyncIterator[tuple[Collector, Dispatcher]]:
+) -> AsyncIterator[Players]:
     """Engines (one per model, each on a copy of it), sandbox and grader behind a collector."""
     pacer = StepPacer(config.run.tool_delay_steps) if config.run.reproducible else FreePacer()
-    engines = [
-        _engine(config.engine, model, template.tokenizer.eos_token_id, pacer) for model in models
-    ]
+    engines = [_engine(config.engine, model, template.tokenizer.eos_token_id, pacer) for model in models]
     if isinstance(pacer, StepPacer):
         pacer.on_call = [engine.wake for engine in engines]
     dispatcher = Dispatcher(engines)
@@ -78,29 +95,25 @@ async def collecting(
         async with WorkerPool(num_workers=config.sandbox.workers) as sandbox:
             grader = OutcomeGrader(sandbox, time_limit_s=config.sandbox.grading_time_limit_s)
             await grader.check_canaries()
-            yield (
-                Collector(
-                    template=template,
-                    dispatcher=dispatcher,
-                    sandbox=sandbox,
-                    grader=grader,
-                    pacer=pacer,
-                    tool_limits=ToolLimits(
-                        time_limit_s=config.sandbox.time_limit_s,
-                        memory_limit_mb=config.sandbox.memory_limit_mb,
-                        output_limit_chars=config.sandbox.output_limit_chars,
-                    ),
-                    run_seed=config.run.seed,
+            collector = Collector(
+                template=template,
+                dispatcher=dispatcher,
+                sandbox=sandbox,
+                grader=grader,
+                pacer=pacer,
+                tool_limits=ToolLimits(
+                    time_limit_s=config.sandbox.time_limit_s,
+                    memory_limit_mb=config.sandbox.memory_limit_mb,
+                    output_limit_chars=config.sandbox.output_limit_chars,
                 ),
-                dispatcher,
+                run_seed=config.run.seed,
             )
+            yield Players(collector, dispatcher, engines)
     finally:
         await dispatcher.close()
 
 
-def problem_sets(
-    section: ProblemsSection, *, seed: int
-) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+def problem_sets(section: ProblemsSection, *, seed: int) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """(train, test). Test problems depend on no run seed: all runs are measured on the same ones."""
     if section.source == "gym":
         train = draw(section.tasks, split="train", size=section.num_train, seed=seed)
@@ -196,11 +209,3 @@ def export(model: PreTrainedModel, tokenizer: HuggingFaceTokenizer, folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save(folder)
-
-
-def _stats_since_last_call(dispatcher: Dispatcher) -> Callable[[], Mapping[str, float]]:
-    return lambda: {}
-
-
-def split_problems(section: ProblemsSection, split: Split, *, size: int, seed: int) -> tuple[Problem, ...]:
-    return draw(section.tasks, split=split, size=size, seed=seed)

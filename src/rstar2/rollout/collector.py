@@ -144,4 +144,3 @@ def rollout_seed(run_seed: int, rollout_id: str) -> int:
     """63 bits from the run's seed and the rollout's name; stable over processes and versions."""
     digest = hashlib.blake2b(f"{run_seed}/{rollout_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-

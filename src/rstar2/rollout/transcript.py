@@ -21,7 +21,11 @@ def readable(tokenizer: Tokenizer, problem: Problem, graded: GradedRollout) -> d
         "tokens": rollout.num_response_tokens,
         "statuses": [status.value for status in rollout.call_statuses],
         "calls": [
-            None if turn.call is None else turn.call.reason if isinstance(turn.call, MalformedCall) else turn.call.code
+            None
+            if turn.call is None
+            else turn.call.reason
+            if isinstance(turn.call, MalformedCall)
+            else turn.call.code
             for turn in rollout.turns
         ],
         "segments": [
@@ -34,6 +38,7 @@ def readable(tokenizer: Tokenizer, problem: Problem, graded: GradedRollout) -> d
 def as_text(record: dict[str, Any]) -> str:
     """The readable form of one record of `readable`."""
     verdict = "right" if record["reward"] == 1.0 else "wrong"
-    head = f"{record['task']}: {record['question'].strip()}\nexpected {record['expected']}, got {record['answer']} ({verdict})"
+    head = f"{record['task']}: {record['question'].strip()}\n"
+    head += f"expected {record['expected']}, got {record['answer']} ({verdict})"
     body = "".join(s["text"] for s in record["segments"] if s["source"] != "prompt")
     return f"{head}\n{body}"

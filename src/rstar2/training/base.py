@@ -53,5 +53,7 @@ def _chat_samples(config: RunConfig, texts: list[str]) -> list[str]:
     blank = train_tokenizer([], vocab_size=300, chat_template=chatml_template())
     template = Template(blank, system=config.protocol.system, user=config.protocol.user)
     rendered = template.render(template.opening(""), add_generation_prompt=True)
-    call = '<tool_call>{"name": "execute_python_code_with_standard_io", "arguments": {"code": "", "input": ""}}'
+    call = (
+        '<tool_call>{"name": "execute_python_code_with_standard_io", "arguments": {"code": "", "input": ""}}'
+    )
     return [rendered, call + "</tool_call><answer>\\boxed{}</answer>"] * (len(texts) // 10)

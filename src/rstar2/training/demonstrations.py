@@ -59,7 +59,9 @@ def demonstration(
 def instruction(rng: random.Random) -> tuple[str, list[Message]]:
     """A plain instruction to give a number as the answer, and its fulfilment, without a tool."""
     number = str(rng.randrange(-999, 10 ** rng.randint(1, 9)))
-    wording = rng.choice(["Answer with the number {}.", "Give {} as the answer.", "The answer is {}. Say so."])
+    wording = rng.choice(
+        ["Answer with the number {}.", "Give {} as the answer.", "The answer is {}. Say so."]
+    )
     return wording.format(number), [{"role": "assistant", "content": _answer(number)}]
 
 

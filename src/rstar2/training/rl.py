@@ -1,9 +1,9 @@
 """One RL step, GRPO-RoC: collect 2G graded rollouts per problem, keep G, take one optimizer step.
 
-    groups  <- 2G rollouts of each problem, graded
-    kept    <- Resample-on-Correct of each group to G        (section 2.2.3, arXiv:2508.20722)
-    samples <- group-relative advantages; none from groups with equal rewards
-    learner <- one step; engines adopt the new weights
+groups  <- 2G rollouts of each problem, graded
+kept    <- Resample-on-Correct of each group to G        (section 2.2.3, arXiv:2508.20722)
+samples <- group-relative advantages; none from groups with equal rewards
+learner <- one step; engines adopt the new weights
 """
 
 import random
@@ -33,9 +33,7 @@ class RlStep:
 
     @property
     def outcome(self) -> StepOutcome:
-        return StepOutcome(
-            reward=self.metrics["reward"], all_correct_share=self.metrics["all_correct_share"]
-        )
+        return StepOutcome(reward=self.metrics["reward"], all_correct_share=self.metrics["all_correct_share"])
 
 
 def stage_limits(stage: StageSection, *, tool_response_chars: int) -> RolloutLimits:

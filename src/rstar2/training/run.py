@@ -94,9 +94,7 @@ class TrainingRun:
         while state.step < steps:
             began = time.perf_counter()
             lr = cooled_down(section.lr, step=state.step, steps=steps, warmup_steps=section.warmup_steps)
-            report = self.parts.learner.step(
-                samples_of(state.step), objective=Objective.LIKELIHOOD, lr=lr
-            )
+            report = self.parts.learner.step(samples_of(state.step), objective=Objective.LIKELIHOOD, lr=lr)
             state.step += 1
             state.total_steps += 1
             values = dict(report.metrics) | {"step_s": time.perf_counter() - began}
@@ -139,7 +137,9 @@ class TrainingRun:
             return
         await self._publish()
         probed = list(parts.train)[: stage.mastery_problems]
-        parts.watcher.begin(f"{stage.name}: which problems are mastered", len(probed) * stage.mastery_rollouts)
+        parts.watcher.begin(
+            f"{stage.name}: which problems are mastered", len(probed) * stage.mastery_rollouts
+        )
         groups = await parts.collector.collect(
             probed,
             num_rollouts=stage.mastery_rollouts,

@@ -80,5 +80,7 @@ def _from_files(parts: Parts) -> Callable[[random.Random], TrainSample]:
     conversations = [c for name in section.files for c in read_conversations(Path(name))]
     samples = [conversation_sample(parts.template, c) for c in conversations]
     fitting = [s for s in samples if len(s.token_ids) <= section.max_tokens]
-    parts.watcher.line(f"sft: {len(fitting)} of {len(samples)} conversations within {section.max_tokens} tokens")
+    parts.watcher.line(
+        f"sft: {len(fitting)} of {len(samples)} conversations within {section.max_tokens} tokens"
+    )
     return lambda rng: rng.choice(fitting)
