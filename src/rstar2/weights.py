@@ -6,7 +6,6 @@ that is gone or torn is an error, never another version.
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +38,7 @@ class MemoryChannel:
 
 
 class FolderChannel:
-    """One folder per version below `folder`, visible only when complete, verified when read."""
+    """One folder per version below `folder`: one writer, visible only when complete, verified when read."""
 
     WEIGHTS = "weights.safetensors"
     CHECKSUM = "weights.sha256"
@@ -51,8 +50,9 @@ class FolderChannel:
 
     def put(self, version: int, weights: Mapping[str, Tensor]) -> None:
         final = self._path(version)
-        partial = final.with_name(f".{final.name}.{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
+        for leftover in self._folder.glob(".version-*.partial"):  # of a writer that was killed
+            shutil.rmtree(leftover)
+        partial = final.with_name(f".{final.name}.partial")
         partial.mkdir()
         # safetensors wants dense tensors; clones also part those that share memory.
         save_file(

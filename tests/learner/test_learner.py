@@ -10,7 +10,7 @@ from torch import Tensor
 from rstar2.errors import CheckpointError
 from rstar2.learner.learner import TorchLearner
 from rstar2.models.loading import build_tiny, load_model
-from rstar2.ports import Learner, Objective
+from rstar2.ports import Objective
 from rstar2.types import TrainSample
 from rstar2.weights import MemoryChannel
 
@@ -63,11 +63,6 @@ def plain_logprobs(learner: TorchLearner, sample: TrainSample) -> Tensor:
     token_ids = torch.tensor(sample.token_ids)
     logits = learner.model(input_ids=token_ids[None]).logits[0, :-1]
     return logits.log_softmax(-1).gather(1, token_ids[1:, None])[:, 0]
-
-
-def test_it_is_a_learner() -> None:
-    port: Learner = learner()
-    assert isinstance(port, TorchLearner)
 
 
 @pytest.mark.parametrize("objective", Objective)
@@ -167,8 +162,7 @@ def test_scores_are_log_probs_and_entropies_of_the_plain_model() -> None:
 
 def test_published_weights_do_not_change_with_the_next_step() -> None:
     policy, channel = learner(), MemoryChannel()
-    before = dict(policy.model.state_dict(keep_vars=False))
-    before = {name: tensor.clone() for name, tensor in before.items()}
+    before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
     policy.publish(channel, 4)
     policy.step(batch(), objective=Objective.POLICY, lr=1e-2)
     published = channel.get(4)

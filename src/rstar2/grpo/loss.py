@@ -78,6 +78,6 @@ def _ratio(logprobs_T: Tensor, base_logprobs_T: Tensor) -> Tensor:
 
 
 def _k3(logprobs_T: Tensor, sampled_logprobs_T: Tensor) -> Tensor:
-    """Per-token estimate of KL(sampler || learner): r - 1 - log r, r = p_learner / p_sampler; never below 0."""
+    """Per-token estimate of KL(sampler || learner): r - 1 - log r >= 0, r = p_learner / p_sampler."""
     log_ratio_T = (logprobs_T - sampled_logprobs_T).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     return log_ratio_T.exp() - 1.0 - log_ratio_T

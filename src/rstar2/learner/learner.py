@@ -6,7 +6,7 @@ worth (its advantage) was decided before; which samples exist is not decided her
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Literal
@@ -98,7 +98,11 @@ class TorchLearner:
         return StepReport(metrics=tuple(metrics.items()))
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[tuple[TokenScore, ...]]:
-        """What the policy thinks of each sequence's second to last tokens, given those before."""
+        """What the policy thinks of every token but the first of each sequence, given those before it.
+
+        At the learner's temperature. A sequence of n tokens has n - 1 scores; n is 2 or more.
+        """
+        assert all(len(ids) >= 2 for ids in sequences)
         samples = [
             TrainSample(
                 token_ids=tuple(ids), loss_mask=(False, *[True] * (len(ids) - 1)), logprobs=(0.0,) * len(ids)
@@ -137,8 +141,8 @@ class TorchLearner:
         self.model.load_state_dict(load_model(folder, dtype).state_dict())
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def _pack(self, samples: Sequence[TrainSample]) -> list[MicroBatch]:
-        return list(pack(samples, micro_batch_tokens=self._micro_batch_tokens, device=self.model.device))
+    def _pack(self, samples: Sequence[TrainSample]) -> Iterator[MicroBatch]:
+        return pack(samples, micro_batch_tokens=self._micro_batch_tokens, device=self.model.device)
 
     def _logprobs(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
         """(log-prob, entropy) of every target, nats."""
