@@ -6,15 +6,15 @@
         state.json                   everything else a run must remember, given by the caller
         manifest.json                format, step, SHA-256 of each file above
 
-The older checkpoint is removed only after the newer one is in place, so one that can be read exists at all times.
-What is in it is not decided here.
+An older checkpoint is removed only after the newer one is in place, so one that can be read exists at all
+times. What is in it is not decided here.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,12 @@ class Checkpoint:
     path: Path
     """For `learner.restore`."""
     step: int
-    state: dict[str, object]
+    state: dict[str, Any]
+    """JSON values, as they were given to `write`."""
 
 
 def write(
-    folder: Path, *, step: int, state: Mapping[str, object], save: Callable[[Path], None], keep: int = 2
+    folder: Path, *, step: int, state: Mapping[str, Any], save: Callable[[Path], None], keep: int = 2
 ) -> Path:
     """Write the checkpoint of `step` aside, rename it into place, and keep the newest `keep`."""
     assert keep >= 1
@@ -49,11 +50,11 @@ def write(
         partial.mkdir(parents=True)
         save(partial)
         (partial / STATE_FILE).write_text(json.dumps(state))
-        manifest = {"format": FORMAT, "step": step, "sha256": dict(_hashes(partial))}
+        manifest = {"format": FORMAT, "step": step, "sha256": _hashes(partial)}
         (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
         for path in (*partial.rglob("*"), partial):
             _flush(path)
-        if final.exists():  # a torn one that `latest` passed over, or the same step of an earlier run
+        if final.exists():  # a torn one that `latest` passed over, or the same step of an earlier attempt
             shutil.rmtree(final)
         partial.rename(final)
         _flush(folder)
@@ -65,31 +66,31 @@ def write(
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest complete checkpoint; None if there is none, torn ones do not count."""
+    """The newest complete checkpoint; None if there is none. Torn ones do not count."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         if (manifest := _verified_manifest(path)) is None:
             continue
         if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {manifest['format']}, not {FORMAT}; use a matching version")
+            raise CheckpointError(f"{path} has format {manifest['format']}, not {FORMAT}; start a new folder")
         state = json.loads((path / STATE_FILE).read_text())
         return Checkpoint(path=path, step=manifest["step"], state=state)
     return None
 
 
 def _verified_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest, if all it promises is there to the byte."""
+    """The manifest, if all that it promises is there to the byte."""
     try:
-        manifest = json.loads((path / MANIFEST_FILE).read_text())
+        manifest: dict[str, Any] = json.loads((path / MANIFEST_FILE).read_text())
         is_complete = manifest["sha256"] == {name: _sha256(path / name) for name in manifest["sha256"]}
-    except (OSError, ValueError, KeyError):  # missing or cut short: what a kill or a full disk leaves
+    except (OSError, ValueError):  # missing or cut short: what a kill or a full disk leaves
         return None
     return manifest if is_complete else None
 
 
-def _hashes(folder: Path) -> Iterator[tuple[str, str]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield path.relative_to(folder).as_posix(), _sha256(path)
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 by relative path, of every file below the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
 
 
 def _sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rstar2.errors import CheckpointError
-from rstar2.learner.checkpoint import latest, write
+from rstar2.checkpoint import latest, write
 
 
 def save_text(text: str) -> Callable[[Path], None]:
@@ -92,7 +92,7 @@ def test_a_failing_disk_is_a_checkpoint_error_and_leaves_the_previous_one(tmp_pa
 WRITER = """
 import sys
 from pathlib import Path
-from rstar2.learner.checkpoint import write
+from rstar2.checkpoint import write
 folder = Path(sys.argv[1])
 def save(path):
     for name in "abc":
