@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rstar2.errors import CheckpointError
 from rstar2.checkpoint import latest, write
+from rstar2.errors import CheckpointError
 
 
 def save_text(text: str) -> Callable[[Path], None]:

@@ -3,5 +3,4 @@
 packing.py      samples -> packed micro-batches; the only place where tensors are made of tokens
 logprobs.py     hidden states -> log-probs of the targets, never the whole logits
 learner.py      `TorchLearner`, the `Learner` of one process
-checkpoint.py   a run's state on disk, whole or not at all; free of torch
 """
