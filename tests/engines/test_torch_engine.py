@@ -1,28 +1,51 @@
 """TorchEngine against plain, uncached transformers models with random weights."""
 
 import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
 
+import pytest
 import torch
-from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from rstar2.engines.torch_engine import TorchEngine
+from rstar2.errors import CapacityError, EngineError
+from rstar2.ports import Engine
 from rstar2.types import FinishReason, Generation, GenerationRequest
 
 EOS = 1
-VOCABULARY = 89
+SHAPE = {
+    "vocab_size": 89, "hidden_size": 42, "intermediate_size": 53, "num_hidden_layers": 3,
+    "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10, "max_position_embeddings": 512,
+    "eos_token_id": EOS, "bos_token_id": 0, "initializer_range": 0.2,
+}  # fmt: skip
+Scenario = Callable[[], Awaitable[None]]
 
 
-def qwen() -> PreTrainedModel:
+def qwen(seed: int = 0) -> PreTrainedModel:
+    torch.manual_seed(seed)
+    return Qwen3ForCausalLM(Qwen3Config(**SHAPE, tie_word_embeddings=True)).eval()
+
+
+def llama() -> PreTrainedModel:
     torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=VOCABULARY, hidden_size=34, intermediate_size=53, num_hidden_layers=3,
-        num_attention_heads=6, num_key_value_heads=2, head_dim=10, max_position_embeddings=512,
-        tie_word_embeddings=True, eos_token_id=EOS, initializer_range=0.2,
-    )  # fmt: skip
+    return LlamaForCausalLM(LlamaConfig(**SHAPE, attention_bias=True)).eval()
+
+
+def sliding() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = Qwen3Config(**SHAPE, use_sliding_window=True, sliding_window=13, max_window_layers=1)
     return Qwen3ForCausalLM(config).eval()
 
 
+def engine_of(model: PreTrainedModel, **changes: object) -> TorchEngine:
+    values = {"eos_token_id": EOS, "kv_tokens": 3000, "max_running": 7} | changes
+    return TorchEngine(model, **values)  # type: ignore[arg-type]
+
+
 def request(rollout_id: str, token_ids: tuple[int, ...], **changes: object) -> GenerationRequest:
+    """The group is what precedes the dot in the id; the seed follows from the id."""
     values = {
         "rollout_id": rollout_id, "group_id": rollout_id.split(".")[0], "token_ids": token_ids,
         "prompt_length": len(token_ids), "max_new_tokens": 17, "max_total_tokens": 300,
@@ -32,36 +55,360 @@ def request(rollout_id: str, token_ids: tuple[int, ...], **changes: object) -> G
 
 
 @torch.no_grad()
-def uncached_logprobs(
-    model: PreTrainedModel, token_ids: tuple[int, ...], generated: Generation
-) -> torch.Tensor:
-    logits = model(torch.tensor([[*token_ids, *generated.token_ids]])).logits[0].float()
+def uncached_logprobs(model: PreTrainedModel, token_ids: tuple[int, ...], made: Generation) -> Tensor:
+    logits = model(torch.tensor([[*token_ids, *made.token_ids]])).logits[0]
     logprobs = logits.log_softmax(-1)[len(token_ids) - 1 : -1]
-    return logprobs.gather(1, torch.tensor(generated.token_ids)[:, None])[:, 0]
+    return logprobs.gather(1, torch.tensor(made.token_ids)[:, None])[:, 0]
 
 
-async def play(engine: TorchEngine, model: PreTrainedModel, rollout_id: str, prompt: tuple[int, ...]) -> None:
+async def play(
+    engine: Engine, rollout_id: str, prompt: tuple[int, ...]
+) -> list[tuple[tuple[int, ...], Generation]]:
+    """Three turns with a tool response after each; what was asked and what was written."""
+    turns = []
     tokens = prompt
     for turn in range(3):
         made = await engine.generate(request(rollout_id, tokens, prompt_length=len(prompt)))
-        assert made.finish is (FinishReason.STOP if made.token_ids[-1] == EOS else FinishReason.LENGTH)
-        torch.testing.assert_close(
-            torch.tensor(made.logprobs), uncached_logprobs(model, tokens, made), atol=1e-4, rtol=0
-        )
+        turns.append((tokens, made))
         tokens = (*tokens, *made.token_ids, *range(20, 25 + turn))
     engine.release(rollout_id)
+    return turns
 
 
-def test_logprobs_equal_an_uncached_forward_over_turns_groups_and_mixed_arrivals() -> None:
+PROMPTS = [tuple(range(3 + 7 * p, 14 + 12 * p)) for p in range(4)]
+
+
+async def play_groups(engine: Engine) -> list[list[tuple[tuple[int, ...], Generation]]]:
+    """Four groups of five rollouts, more than there are rows, so that arrivals mix with running rows."""
+    return await asyncio.gather(*(play(engine, f"{p}.{i}", PROMPTS[p]) for p in range(4) for i in range(5)))
+
+
+@pytest.mark.parametrize("build", [qwen, llama, sliding])
+@pytest.mark.parametrize("threaded", [False, True])
+def test_logprobs_equal_an_uncached_forward_over_turns_groups_and_mixed_arrivals(
+    build: Callable[[], PreTrainedModel], threaded: bool
+) -> None:
     async def scenario() -> None:
-        engine = TorchEngine(qwen(), eos_token_id=EOS, kv_tokens=3000, max_running=7, max_prefill_tokens=64)
-        reference = qwen()
-        prompts = [tuple(range(3 + 7 * p, 3 + 7 * p + 11 + 5 * p)) for p in range(4)]
-        await asyncio.gather(
-            *(play(engine, reference, f"{p}.{i}", prompts[p]) for p in range(4) for i in range(5))
-        )
+        engine = engine_of(build(), max_prefill_tokens=64, threaded=threaded)
+        reference = build()
+        for turns in await play_groups(engine):
+            for token_ids, made in turns:
+                expected = uncached_logprobs(reference, token_ids, made)
+                torch.testing.assert_close(torch.tensor(made.logprobs), expected, atol=1e-4, rtol=0)
+                assert made.finish is (
+                    FinishReason.STOP if made.token_ids[-1] == EOS else FinishReason.LENGTH
+                )
+                assert EOS not in made.token_ids[:-1]
         assert engine.load().kv_tokens_reserved == 0
-        assert engine.stats.reused_tokens > 1000
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_only_new_tokens_are_computed() -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen())
+        groups = await play_groups(engine)
+        prompts = (
+            sum(len(prompt) for prompt in PROMPTS) + 4 * 4
+        )  # once per group; one token for each other member
+        later_turns = sum(
+            len(token_ids)
+            - len(turns[i][0])
+            - len(turns[i][1].token_ids)
+            + 1  # the last token drawn had no keys
+            for turns in groups
+            for i, (token_ids, _) in enumerate(turns[1:])
+        )
+        assert engine.stats.prefill_tokens == prompts + later_turns
+        assert engine.stats.decode_tokens == sum(len(made.token_ids) for turns in groups for _, made in turns)
+        assert engine.stats.peak_running == 7
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_greedy_text_equals_generate_of_transformers() -> None:
+    prompt = tuple(range(30, 43))
+    expected = qwen().generate(torch.tensor([prompt]), max_new_tokens=40, do_sample=False, pad_token_id=0)
+
+    async def scenario() -> None:
+        engine = engine_of(qwen())
+        made = await engine.generate(request("a", prompt, temperature=0.0, max_new_tokens=40))
+        assert [*prompt, *made.token_ids] == expected[0].tolist()
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_tokens_do_not_depend_on_who_else_runs() -> None:
+    async def alone(rollout_id: str, prompt: tuple[int, ...]) -> list[tuple[tuple[int, ...], Generation]]:
+        engine = engine_of(qwen())
+        turns = await play(engine, rollout_id, prompt)
+        await engine.close()
+        return turns
+
+    async def scenario() -> None:
+        engine = engine_of(qwen())
+        crowd = await play_groups(engine)
+        await engine.close()
+        for index in (0, 8, 19):
+            single = await alone(f"{index // 5}.{index % 5}", PROMPTS[index // 5])
+            assert [made.token_ids for _, made in single] == [made.token_ids for _, made in crowd[index]]
+
+    asyncio.run(scenario())
+
+
+def test_paced_runs_with_the_same_submissions_are_the_same_bits() -> None:
+    async def run() -> tuple[list[list[tuple[tuple[int, ...], Generation]]], list[bool]]:
+        paced: list[bool] = []
+
+        async def pace(is_busy: bool) -> None:
+            paced.append(is_busy)
+            await asyncio.sleep(0)
+
+        engine = engine_of(qwen(), pace=pace)
+        groups = await play_groups(engine)
+        await engine.close()
+        return groups, paced
+
+    first, second = asyncio.run(run()), asyncio.run(run())
+    assert first == second
+    assert True in first[1]
+
+
+def test_pace_is_asked_before_the_engine_sleeps_and_may_bring_work() -> None:
+    async def scenario() -> None:
+        answered: list[Generation] = []
+        followers: list[asyncio.Task[None]] = []
+
+        async def follow() -> None:
+            answered.append(await engine.generate(request("b", (5, 6), max_new_tokens=2)))
+
+        async def pace(is_busy: bool) -> None:
+            if not is_busy and not followers:
+                followers.append(asyncio.create_task(follow()))
+                await asyncio.sleep(0)
+
+        engine = engine_of(qwen(), pace=pace)
+        await engine.generate(request("a", (5, 6), max_new_tokens=2))
+        async with asyncio.timeout(5):
+            while not answered:
+                await asyncio.sleep(0)
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_cancelled_turn_frees_its_room_whether_it_waits_or_runs(threaded: bool) -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen(), eos_token_id=-1, kv_tokens=250, threaded=threaded)
+        long = {"max_new_tokens": 180, "max_total_tokens": 200}
+        running = asyncio.create_task(engine.generate(request("running", (5, 6), **long)))
+        waiting = asyncio.create_task(engine.generate(request("waiting", (5, 6), **long)))
+        follower = asyncio.create_task(engine.generate(request("follower", (7, 8), **long)))
+        while engine.stats.decode_tokens < 3:
+            await asyncio.sleep(0)
+        load = engine.load()
+        assert (load.kv_tokens_reserved, load.num_running, load.num_waiting) == (200, 1, 2)
+        waiting.cancel()
+        running.cancel()
+        assert len((await follower).token_ids) == 180
+        assert running.cancelled()
+        assert waiting.cancelled()
+        engine.release("follower")
+        load = engine.load()
+        assert (load.kv_tokens_reserved, load.num_running, load.num_waiting) == (0, 0, 0)
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_turn_asked_for_again_right_after_its_cancellation_is_written() -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen(), max_running=1)
+        for _ in range(2):
+            task = asyncio.create_task(engine.generate(request("a", (5, 6))))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert engine.load().num_running == 1
+            task.cancel()
+            await asyncio.wait([task])
+        async with asyncio.timeout(5):
+            assert (await engine.generate(request("a", (5, 6)))).token_ids
+        engine.release("a")
+        assert engine.load().kv_tokens_reserved == 0
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_room_given_back_by_an_idle_rollout_wakes_the_engine() -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen(), kv_tokens=300)
+        await engine.generate(request("a", (5, 6)))
+        waiting = asyncio.create_task(engine.generate(request("b", (5, 6))))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (engine.load().num_running, engine.load().num_waiting) == (0, 1)
+        engine.release("a")
+        async with asyncio.timeout(5):
+            assert (await waiting).token_ids
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_release_gives_back_the_reservation_and_ends_a_running_turn_with_an_error() -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen(), eos_token_id=-1)
+        made = await engine.generate(request("a", (5, 6)))
+        assert engine.load().kv_tokens_reserved == 300
+        running = asyncio.create_task(engine.generate(request("a", (5, 6, *made.token_ids, 9))))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert engine.load().num_running == 1
+        engine.release("a")
+        engine.release("unknown")
+        with pytest.raises(EngineError, match="released"):
+            await running
+        await engine.generate(request("b", (5, 6), max_total_tokens=3000))
+        assert engine.load().kv_tokens_reserved == 3000
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_can_never_fit_is_refused_at_once() -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen(), kv_tokens=299)
+        with pytest.raises(CapacityError, match="KV budget"):
+            await engine.generate(request("a", (5, 6)))
+        assert engine.load().num_waiting == 0
+
+    asyncio.run(scenario())
+
+
+class Weights:
+    """A channel with one version."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = weights
+
+    def put(self, version: int, weights: Mapping[str, Tensor]) -> None:
+        raise AssertionError("engines only read")
+
+    def get(self, version: int) -> Mapping[str, Tensor]:
+        return self._weights
+
+
+def test_adopt_swaps_weights_and_drops_every_prefix_of_the_old_ones() -> None:
+    async def scenario() -> None:
+        engine, new = engine_of(qwen(seed=0), version=4), qwen(seed=1)
+        first = await engine.generate(request("a.0", PROMPTS[2], prompt_length=len(PROMPTS[2])))
+        weights = dict(new.state_dict())
+        del weights["lm_head.weight"]  # tied
+        await engine.adopt(Weights(weights), 5)
+        token_ids = (*PROMPTS[2], *first.token_ids, 33)
+        reused = engine.stats.reused_tokens
+        for rollout_id in ("a.0", "a.1"):
+            made = await engine.generate(request(rollout_id, token_ids, prompt_length=len(PROMPTS[2])))
+            assert made.version == 5
+            expected = uncached_logprobs(new, token_ids, made)
+            torch.testing.assert_close(torch.tensor(made.logprobs), expected, atol=1e-4, rtol=0)
+            if rollout_id == "a.0":
+                assert engine.stats.reused_tokens == reused
+        assert (first.version, engine.load().version) == (4, 5)
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_weights_of_another_model_or_under_a_running_turn_are_refused() -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen())
+        weights = dict(qwen().state_dict())
+        weights["model.layers.9.weight"] = weights.pop("model.norm.weight")
+        with pytest.raises(EngineError, match="another model"):
+            await engine.adopt(Weights(weights), 1)
+        task = asyncio.create_task(engine.generate(request("a", (5, 6), max_new_tokens=200)))
+        while not engine.load().num_running:
+            await asyncio.sleep(0)
+        with pytest.raises(EngineError, match="running"):
+            await engine.adopt(Weights(qwen().state_dict()), 1)
+        await engine.close()
+        with pytest.raises(EngineError):
+            await task
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_closing_fails_who_waits_and_who_runs_and_who_comes_later(threaded: bool) -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen(), eos_token_id=-1, max_running=2, threaded=threaded)
+        tasks = [asyncio.create_task(engine.generate(request(str(i), (5, 6)))) for i in range(4)]
+        while engine.stats.decode_tokens < 3:
+            await asyncio.sleep(0)
+        await engine.close()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [EngineError] * 4
+        with pytest.raises(EngineError, match="stopped"):
+            await engine.generate(request("late", (5, 6)))
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_exception_in_the_loop_reaches_everyone_with_its_cause() -> None:
+    async def scenario() -> None:
+        model = qwen()
+        engine = engine_of(model, eos_token_id=-1, max_running=1)
+        tasks = [asyncio.create_task(engine.generate(request(str(i), (5, 6)))) for i in range(3)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        model.register_forward_pre_hook(_explode)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
+            assert isinstance(outcome, EngineError)
+            assert isinstance(outcome.__cause__, ZeroDivisionError)
+        with pytest.raises(EngineError, match="stopped"):
+            await engine.generate(request("late", (5, 6)))
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def _explode(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+def test_every_request_has_one_outcome_under_random_cancellations_and_releases() -> None:
+    async def rollout(engine: TorchEngine, index: int, rng: random.Random) -> None:
+        prompt = PROMPTS[index % 4]
+        task = asyncio.create_task(
+            engine.generate(request(f"{index % 4}.{index}", prompt, max_total_tokens=rng.choice([80, 150])))
+        )
+        for _ in range(rng.randrange(60)):
+            await asyncio.sleep(0)
+            load = engine.load()
+            assert load.kv_tokens_reserved <= load.kv_tokens_total
+            assert load.num_running <= 7
+        if rng.random() < 0.5:
+            task.cancel()
+        await asyncio.wait([task])
+        engine.release(f"{index % 4}.{index}")
+
+    async def scenario() -> None:
+        engine = engine_of(qwen(), kv_tokens=400)
+        rng = random.Random(5)
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(rollout(engine, i, random.Random(rng.random())) for i in range(40)))
+            while engine.load().num_running:
+                await asyncio.sleep(0)
+        load = engine.load()
+        assert (load.kv_tokens_reserved, load.num_waiting) == (0, 0)
         await engine.close()
 
     asyncio.run(scenario())

@@ -121,10 +121,11 @@ class TorchEngine:
         outcome = self._outcomes.pop(rollout_id, None)
         if outcome is not None and not outcome.done():
             outcome.set_exception(EngineError(f"rollout {rollout_id} was released before its turn ended"))
-        if self._batch.abandon(rollout_id):
-            self._wake.set()  # its room is free only when the row is gone, between two iterations
-        else:
+        if not self._batch.abandon(
+            rollout_id
+        ):  # the room of a row is free when it is gone, between iterations
             self._forget(rollout_id)
+        self._wake.set()
 
     async def adopt(self, channel: WeightChannel, version: int) -> None:
         """Swap weights; the caller sees to it that nothing runs."""
@@ -206,6 +207,8 @@ class TorchEngine:
         )
 
     def _forget(self, rollout_id: str) -> None:
+        if rollout_id in self._outcomes:  # given up and asked for again before its row was gone
+            return
         self._admission.release(rollout_id)
         self._batch.prefixes.leave(rollout_id)
 
