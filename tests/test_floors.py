@@ -41,7 +41,8 @@ FLOORS = {
     "cluster": 4,
     "assemble": 5,
     "doctor": 5,
-    "cli": 6,
+    "console": 6,
+    "cli": 7,
 }
 
 FORBIDDEN = {

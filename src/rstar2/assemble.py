@@ -171,6 +171,7 @@ def _policy(
         mlp_size=shape.intermediate_size,
         max_positions=shape.max_positions,
         seed=section.seed,
+        initial_std=shape.initial_std,
         eos_token_id=tokenizer.eos_token_id,
     )
     return tokenizer, model, cache, corpus

@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rstar2.errors import ConfigError
+from rstar2.ports import OptimizerKind
 
 
 class Section(BaseModel):
@@ -88,6 +89,8 @@ class TinyModel(Section):
     intermediate_size: int = 512
     vocab_size: int = 640
     max_positions: int = 2048
+    initial_std: float = Field(0.06, gt=0)
+    """Of the random weights; about 1/sqrt(hidden_size), as 0.02 makes a narrow model start slowly."""
 
 
 class ModelSection(Section):
@@ -113,6 +116,7 @@ class PretrainingSection(Section):
     documents_per_step: int = Field(64, ge=1)
     lr: float = Field(3e-3, gt=0)
     warmup_steps: int = Field(40, ge=0)
+    optimizer: OptimizerKind = OptimizerKind.MUON
     copy_share: float = Field(0.4, ge=0, le=1)
     """Of documents: copying drills; the others are worked problems."""
     num_problems: int = Field(4000, ge=1)

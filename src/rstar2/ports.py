@@ -88,6 +88,14 @@ class Objective(StrEnum):
     """Mean negative log-likelihood of the masked tokens."""
 
 
+class OptimizerKind(StrEnum):
+    """What moves the weights."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+    """For the matrices inside the layers; AdamW for everything else."""
+
+
 class Learner(Protocol):
     """Owns the policy's parameters and optimizer."""
 
@@ -96,7 +104,8 @@ class Learner(Protocol):
 
     def publish(self, channel: WeightChannel, version: int) -> None: ...
 
-    def reset_optimizer(self) -> None: ...
+    def reset_optimizer(self, kind: OptimizerKind = OptimizerKind.ADAMW) -> None:
+        """Start with empty moments."""
 
     def save(self, folder: Path) -> None:
         """Write weights as an HF checkpoint, and the optimizer's state, into an existing empty folder."""

@@ -18,14 +18,15 @@ from transformers import PreTrainedModel
 from rstar2.errors import CheckpointError
 from rstar2.grpo.loss import TokenLoss, likelihood_loss, policy_loss
 from rstar2.learner.logprobs import token_logprobs
+from rstar2.learner.optimizer import Optimizers
 from rstar2.learner.packing import MicroBatch, pack
 from rstar2.models.loading import load_model, save_model
 from rstar2.models.packed_attention import use_packed_attention
-from rstar2.ports import Objective, WeightChannel
+from rstar2.ports import Objective, OptimizerKind, WeightChannel
 from rstar2.types import StepReport, TokenScore, TrainSample
 
 OPTIMIZER_FILE = "optimizer.pt"
-OPTIMIZER_FORMAT = 1
+OPTIMIZER_FORMAT = 2
 
 
 class TorchLearner:
@@ -64,14 +65,9 @@ class TorchLearner:
         use_packed_attention(model)
         self.reset_optimizer()
 
-    def reset_optimizer(self) -> None:
+    def reset_optimizer(self, kind: OptimizerKind = OptimizerKind.ADAMW) -> None:
         """Forget the moments: a new stage starts from the weights alone."""
-        parameters = list(self.model.parameters())
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self._weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},  # norms and biases
-        ]
-        self._optimizer = torch.optim.AdamW(groups, lr=0.0, betas=self._betas, fused=True)
+        self._optimizer = Optimizers(self.model, kind, betas=self._betas, weight_decay=self._weight_decay)
 
     def step(self, samples: Sequence[TrainSample], *, objective: Objective, lr: float) -> StepReport:
         """One optimizer step; without any target token nothing happens, and `num_target_tokens` says so."""
@@ -80,7 +76,7 @@ class TorchLearner:
         metrics = {"num_samples": float(len(samples)), "num_target_tokens": float(num_targets)}
         if not num_targets:
             return StepReport(metrics=tuple(metrics.items()))
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         shares: defaultdict[str, float] = defaultdict(float)
         peaks: defaultdict[str, float] = defaultdict(float)
         for micro_batch in self._pack(samples):
@@ -139,7 +135,8 @@ class TorchLearner:
             )
         dtype = next(self.model.parameters()).dtype
         self.model.load_state_dict(load_model(folder, dtype).state_dict())
-        self._optimizer.load_state_dict(state["optimizer"])
+        self.reset_optimizer(OptimizerKind(state["optimizer"]["kind"]))
+        self._optimizer.load_parts(state["optimizer"]["parts"])
 
     def _pack(self, samples: Sequence[TrainSample]) -> Iterator[MicroBatch]:
         return pack(samples, micro_batch_tokens=self._micro_batch_tokens, device=self.model.device)
@@ -183,7 +180,5 @@ class TorchLearner:
     def _update(self, lr: float) -> float:
         """Clip, move, and return the gradient norm before clipping."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._grad_clip)
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        self._optimizer.step()
+        self._optimizer.step(lr)
         return norm.item()

@@ -23,10 +23,11 @@ def build_tiny(
     mlp_size: int,
     max_positions: int,
     seed: int,
+    initial_std: float = 0.02,
     eos_token_id: int | None = None,
     rope_theta: float = 10_000.0,
 ) -> PreTrainedModel:
-    """A Qwen3 with random weights (normal, std 0.02) drawn from `seed` alone, float32, tied embeddings.
+    """A Qwen3 with random weights (normal, `initial_std`) drawn from `seed` alone, float32, tied embeddings.
 
     Tied, because at this size an output matrix of its own would be a large share of the parameters.
     """
@@ -39,6 +40,7 @@ def build_tiny(
         num_key_value_heads=num_kv_heads,
         head_dim=head_dim,
         max_position_embeddings=max_positions,
+        initializer_range=initial_std,
         rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
         tie_word_embeddings=True,
         eos_token_id=eos_token_id,

@@ -16,7 +16,7 @@ from typing import Any
 from rstar2 import checkpoint
 from rstar2.config import StageSection
 from rstar2.evaluation.evaluate import pass_at_1_by_task, summarise
-from rstar2.ports import Objective
+from rstar2.ports import Objective, OptimizerKind
 from rstar2.rollout.agent import RolloutLimits
 from rstar2.rollout.transcript import readable
 from rstar2.telemetry import JsonLines
@@ -89,7 +89,10 @@ class TrainingRun:
         config, state = self.parts.config, self.state
         section = config.pretraining if name == "base" else config.sft
         if state.step == 0:
-            self.parts.learner.reset_optimizer()
+            is_base = name == "base"
+            self.parts.learner.reset_optimizer(
+                config.pretraining.optimizer if is_base else OptimizerKind.ADAMW
+            )
         self.parts.watcher.begin(name, steps - state.step)
         while state.step < steps:
             began = time.perf_counter()
