@@ -28,7 +28,7 @@ _MOST_PROCESSES = 64
 _MOST_OPEN_FILES = 256
 _LARGEST_STACK_BYTES = 8 << 20
 
-_NAMESPACES = (
+NAMESPACES = (
     kernel.CLONE_NEWNS
     | kernel.CLONE_NEWPID
     | kernel.CLONE_NEWIPC
@@ -125,8 +125,8 @@ class SealedJail(OpenJail):
         if self._uid is None:
             if os.geteuid() == 0:
                 raise PermissionError("level 'user' is for ordinary users, as no process limit binds root")
-            _enter_user_namespace()
-        kernel.unshare(_NAMESPACES)
+            enter_user_namespace()
+        kernel.unshare(NAMESPACES)
         view.enter(self._mount_point, owner=os.geteuid() if self._uid is None else self._uid)
 
     def build_inner_walls(self) -> None:
@@ -186,7 +186,7 @@ def _first_own_uid() -> int:
     return min(1_900_000_000, first + length - 5_000)
 
 
-def _enter_user_namespace() -> None:
+def enter_user_namespace() -> None:
     """One in which our own uid and gid are all there is."""
     uid, gid = os.geteuid(), os.getegid()
     kernel.unshare(kernel.CLONE_NEWUSER)

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 
 from rstar2.errors import SandboxError
-from rstar2.sandbox import mother, wire
+from rstar2.sandbox import boot, wire
 from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.slot import Slot, SlotDied, readable
 from rstar2.sandbox.wire import SlotOrder
@@ -64,11 +64,11 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                mother.launch_command(theirs.fileno(), self._isolation, self._libraries),
+                boot.command("mother", str(theirs.fileno()), self._isolation, *self._libraries),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=mother.ENVIRONMENT,
+                env=boot.ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,
             )

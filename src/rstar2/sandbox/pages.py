@@ -8,16 +8,16 @@ from pathlib import Path
 
 from rstar2.sandbox import kernel
 
-_HUGE_PAGE_BYTES = 2 << 20
+HUGE_PAGE_BYTES = 2 << 20
 
 
 def collapse_heap() -> int:
     """Move private writable memory to huge pages where whole ones fit; the bytes that were moved."""
     moved_bytes = 0
     for start, end in _heap_ranges():
-        first = -(-start // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
-        for page in range(first, end - _HUGE_PAGE_BYTES + 1, _HUGE_PAGE_BYTES):
-            moved_bytes += _HUGE_PAGE_BYTES * kernel.collapse(page, _HUGE_PAGE_BYTES)
+        first = -(-start // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+        for page in range(first, end - HUGE_PAGE_BYTES + 1, HUGE_PAGE_BYTES):
+            moved_bytes += HUGE_PAGE_BYTES * kernel.collapse(page, HUGE_PAGE_BYTES)
     return moved_bytes
 
 

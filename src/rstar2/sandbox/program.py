@@ -22,14 +22,32 @@ from rstar2.sandbox.wire import REPORT_OUT_OF_MEMORY, REPORT_VALUE
 FILE_NAME = "<code>"
 """What tracebacks call the program."""
 
+_NUM_REHEARSALS = 20
+
 _LAST_VALUE = "_"
 """The last expression is assigned to this name, as an interactive interpreter does."""
 
 
-def run_program(code_fd: int, report_fd: int, largest_value_bytes: int) -> NoReturn:
-    """Run the program in `code_fd` on the descriptors 0, 1 and 2, and leave the process."""
+def prepare() -> None:
+    """In the mother: what is the same for every program, so that no child has to do it.
+
+    The streams are bound to descriptor numbers, which each child fills with its own. Everything that a short
+    program needs is used a few times, until the interpreter has specialised it: what a child has no reason
+    to write to, it need not copy.
+    """
     _open_streams()
     sys.excepthook = _show_exception
+    for _ in range(_NUM_REHEARSALS):
+        code, _ = _compiled("x = 0\n1 / x")
+        try:
+            exec(code, {})
+        except ZeroDivisionError as error:
+            traceback.format_exception(error)
+
+
+def run_program(code_fd: int, report_fd: int, largest_value_bytes: int) -> NoReturn:
+    """Run the program in `code_fd` on the descriptors 0, 1 and 2, and leave the process."""
+    _renew_randomness()
     exit_code = _exit_code_of(lambda: _execute(_read_all(code_fd), report_fd, largest_value_bytes), report_fd)
     exit_code = _exit_code_of(_finish, report_fd) or exit_code
     os._exit(exit_code & 0xFF)
@@ -41,7 +59,6 @@ def _read_all(fd: int) -> str:
 
 
 def _open_streams() -> None:
-    """Fresh text streams; the mother's were bound to her own descriptors."""
     stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
     stdout = _unbuffered(1, errors="strict")
     stderr = _unbuffered(2, errors="backslashreplace")
@@ -53,6 +70,12 @@ def _unbuffered(fd: int, *, errors: str) -> io.TextIOWrapper:
     """What `python -u` gives: every write reaches the descriptor before it returns."""
     raw = io.FileIO(fd, "w", closefd=False)
     return io.TextIOWrapper(raw, encoding="utf-8", errors=errors, write_through=True)
+
+
+def _renew_randomness() -> None:
+    """numpy's global generator, if the mother loaded it; the standard library's sees to itself in a fork."""
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()
 
 
 def _execute(source: str, report_fd: int, largest_value_bytes: int) -> None:
