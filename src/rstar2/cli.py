@@ -1,6 +1,7 @@
 """The `rstar2` program: one verb per thing a person wants. Heavy imports wait until a verb runs."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -51,6 +52,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point: 0 done, 1 the world failed, 2 the input was wrong; errors are one sentence."""
+    # Before torch is loaded: idle OpenMP threads must sleep, not spin, as programs share these cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         app()
