@@ -10,7 +10,7 @@ from torch import Tensor
 from rstar2.errors import CheckpointError
 from rstar2.learner.learner import TorchLearner
 from rstar2.models.loading import build_tiny, load_model
-from rstar2.ports import Objective
+from rstar2.ports import Objective, OptimizerKind
 from rstar2.types import TrainSample
 from rstar2.weights import MemoryChannel
 
@@ -170,9 +170,11 @@ def test_published_weights_do_not_change_with_the_next_step() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in published.items())
 
 
-def test_a_restored_learner_goes_on_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", list(OptimizerKind))
+def test_a_restored_learner_goes_on_bit_for_bit(kind: OptimizerKind, tmp_path: Path) -> None:
     whole, resumed = learner(), learner()
     for policy in (whole, resumed):
+        policy.reset_optimizer(kind)
         for _ in range(2):
             policy.step(batch(), objective=Objective.POLICY, lr=1e-2)
     resumed.save(tmp_path)
