@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -9,7 +11,7 @@ import psutil
 import pytest
 
 from rstar2.errors import SandboxError
-from rstar2.sandbox import WorkerPool, cgroup
+from rstar2.sandbox import WorkerPool, cgroup, slot
 from rstar2.types import Program, ToolResult, ToolStatus
 
 Run = Callable[..., ToolResult]
@@ -120,6 +122,36 @@ def test_a_cancelled_call_is_stopped_and_its_slot_serves_on(runner: asyncio.Runn
     assert time.monotonic() - started_s < 5
 
 
+def test_cancelling_some_calls_spoils_no_other(runner: asyncio.Runner, pool: WorkerPool) -> None:
+    async def scenario() -> list[ToolResult | BaseException]:
+        tasks = [
+            asyncio.create_task(pool.run(Program(code=f"import time\ntime.sleep({n % 3} / 100)\n{n}")))
+            for n in range(30)
+        ]
+        for task in tasks[::2]:
+            await asyncio.sleep(0.01)
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    for n, outcome in enumerate(runner.run(scenario())):
+        if isinstance(outcome, ToolResult):
+            assert outcome.value == str(n)
+        else:
+            assert n % 2 == 0
+            assert isinstance(outcome, asyncio.CancelledError)
+
+
+def test_calls_leak_no_descriptor(pool: WorkerPool, run: Run) -> None:
+    def num_fds() -> list[int]:
+        return [process.num_fds() for process in (psutil.Process(), *_zygotes())]
+
+    run("1")
+    before = num_fds()
+    for code in ("1", "1 / 0", "import os; os.abort()", "import os; os._exit(0)"):
+        run(code)
+    assert num_fds() == before
+
+
 def _zygotes() -> list[psutil.Process]:
     """Children of the mother, who is our only child that runs an interpreter."""
     return [zygote for mother in psutil.Process().children() for zygote in mother.children()]
@@ -135,6 +167,23 @@ def test_a_killed_zygote_loses_no_call(runner: asyncio.Runner, pool: WorkerPool)
         return await asyncio.gather(*calls)
 
     assert [result.value for result in runner.run(scenario())] == ["0", "1", "2", "3"]
+
+
+def test_a_zygote_that_hangs_is_taken_for_dead(
+    runner: asyncio.Runner, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "_PATIENCE_S", 0.3)
+
+    async def scenario() -> ToolResult:
+        call = asyncio.create_task(
+            pool.run(Program(code="import time; time.sleep(0.2); 7", time_limit_s=0.5))
+        )
+        await asyncio.sleep(0.1)
+        for zygote in _zygotes():
+            zygote.suspend()
+        return await call
+
+    assert runner.run(scenario()).value == "7"
 
 
 def test_a_call_whose_zygotes_keep_dying_raises(runner: asyncio.Runner, pool: WorkerPool) -> None:
@@ -179,3 +228,31 @@ def test_closing_ends_everything_and_refuses_the_rest(runner: asyncio.Runner) ->
         assert len(os.listdir("/proc/self/fd")) == num_fds
 
     runner.run(scenario())
+
+
+_SERVES_UNTIL_KILLED = """
+import asyncio
+from rstar2.sandbox import WorkerPool
+from rstar2.types import Program
+
+async def serve():
+    async with WorkerPool(num_workers=2, libraries=()) as pool:
+        code = "import os\\nos.fork()\\nwhile True: pass"
+        call = asyncio.create_task(pool.run(Program(code=code, time_limit_s=600.0)))
+        await asyncio.sleep(0.3)
+        print("busy", flush=True)
+        await call
+
+asyncio.run(serve())
+"""
+
+
+def test_when_the_pools_process_is_killed_nothing_of_it_stays() -> None:
+    with subprocess.Popen([sys.executable, "-c", _SERVES_UNTIL_KILLED], stdout=subprocess.PIPE) as service:
+        assert service.stdout is not None
+        service.stdout.readline()
+        tree = psutil.Process(service.pid).children(recursive=True)
+        service.kill()
+    assert len(tree) >= 4
+    _, alive = psutil.wait_procs(tree, timeout=5)
+    assert alive == []

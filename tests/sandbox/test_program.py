@@ -1,5 +1,6 @@
 """What a program sees: a script with stdin whose last expression is its value."""
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -23,6 +24,9 @@ Run = Callable[..., ToolResult]
         ("import sympy\nsympy.sqrt(8)", "2*sqrt(2)"),
         ("'\\ud800'", "'\\ud800'"),
         ("__name__", "'__main__'"),
+        ("import sys; sys.argv", "['<code>']"),
+        ("import pickle\nclass A: pass\ntype(pickle.loads(pickle.dumps(A()))) is A", "True"),
+        ("import inspect\ndef f(): return 1\ninspect.getsource(f)", "'def f(): return 1\\n'"),
     ],
 )
 def test_value_is_the_repr_of_the_last_expression(run: Run, code: str, value: str | None) -> None:
@@ -109,6 +113,16 @@ def test_invalid_utf8_is_replaced(run: Run) -> None:
 )
 def test_odd_source_text_is_the_programs_error(run: Run, code: str) -> None:
     assert run(code).status is ToolStatus.EXCEPTION
+
+
+def test_any_text_gets_an_answer(run: Run) -> None:
+    rng = random.Random(0)
+    alphabet = "ab1 \n\t()[]{}:=+*'\"\\\0\ud800\u00e9#@;"
+    for _ in range(40):
+        assert run("".join(rng.choices(alphabet, k=rng.randrange(30)))).status in (
+            ToolStatus.OK,
+            ToolStatus.EXCEPTION,
+        )
 
 
 def test_threads_and_exit_handlers_finish(run: Run) -> None:

@@ -58,7 +58,8 @@ class Capture:
         )
 
     def _status(self, reply: Reply, is_cut: bool) -> ToolStatus:
-        if reply.ending in (Ending.OUT_OF_TIME, Ending.INTERRUPTED):
+        assert reply.ending is not Ending.INTERRUPTED, "nobody awaits an interrupted call"
+        if reply.ending is Ending.OUT_OF_TIME:
             return ToolStatus.TIME_LIMIT
         if reply.ending is Ending.OUT_OF_MEMORY or self._says_out_of_memory():
             return ToolStatus.MEMORY_LIMIT

@@ -28,6 +28,9 @@ _MOST_PROCESSES = 64
 _MOST_OPEN_FILES = 256
 _LARGEST_STACK_BYTES = 8 << 20
 
+_FIRST_UID, _MOST_POOLS, _MOST_SLOTS = 1_900_000_000, 1 << 16, 1 << 10
+_LAST_UID = _FIRST_UID + _MOST_POOLS * _MOST_SLOTS
+
 NAMESPACES = (
     kernel.CLONE_NEWNS
     | kernel.CLONE_NEWPID
@@ -176,14 +179,21 @@ def jail_for(order: SlotOrder, isolation: Isolation) -> OpenJail:
     """The jail of one slot."""
     if isolation is Isolation.NONE:
         return OpenJail(order.home)
-    return SealedJail(order.home, _first_own_uid() + order.number if isolation is Isolation.FULL else None)
+    return SealedJail(order.home, _own_uid(order.number) if isolation is Isolation.FULL else None)
 
 
-def _first_own_uid() -> int:
-    """uids that nobody else uses: above those that system managers hand out, or the last of those we have."""
+def _own_uid(slot_number: int) -> int:
+    """A uid that nobody else uses, in the doorman: above those that system managers hand out.
+
+    Pools of one host differ by their mothers' pids. Where we have fewer uids, as root of a container, the
+    last ones that we have must do, and pools share them (they share no more than a limit on processes then).
+    """
+    assert slot_number < _MOST_SLOTS, f"a pool has at most {_MOST_SLOTS} slots"
     *_, last_range = Path("/proc/self/uid_map").read_text().splitlines()
     first, _, length = map(int, last_range.split())
-    return min(1_900_000_000, first + length - 5_000)
+    if first + length > _LAST_UID:
+        return _FIRST_UID + os.getppid() % _MOST_POOLS * _MOST_SLOTS + slot_number
+    return first + length - 1 - slot_number
 
 
 def enter_user_namespace() -> None:

@@ -36,6 +36,7 @@ def prepare() -> None:
     to write to, it need not copy.
     """
     _open_streams()
+    sys.argv = sys.orig_argv = [FILE_NAME]
     sys.excepthook = _show_exception
     for _ in range(_NUM_REHEARSALS):
         code, _ = _compiled("x = 0\n1 / x")
@@ -82,7 +83,6 @@ def _execute(source: str, report_fd: int, largest_value_bytes: int) -> None:
     linecache.cache[FILE_NAME] = (len(source), None, source.splitlines(keepends=True), FILE_NAME)
     code, has_value = _compiled(source)
     main = ModuleType("__main__")
-    main.__dict__.update(__builtins__=__builtins__, __file__=FILE_NAME)
     sys.modules["__main__"] = main
     exec(code, main.__dict__)
     if has_value and (value := main.__dict__.get(_LAST_VALUE)) is not None:
