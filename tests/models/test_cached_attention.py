@@ -1,4 +1,4 @@
-"""Rows: growth, moves, and what the layout says. Numbers against uncached models: tests/engines."""
+"""Attention over rows and shared prompts, by hand. Against whole uncached models: tests/engines."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rstar2.models.cached_attention import CacheLayout, Chunk, RowCache, cached_attention
+from rstar2.models.cached_attention import CacheLayout, Span, cached_attention
+from rstar2.models.row_cache import RowCache
 
 CPU = torch.device("cpu")
 KV_HEADS, REPEATS, HEAD_DIM = 2, 3, 5
@@ -35,80 +36,74 @@ def by_hand(query: Tensor, key: Tensor, value: Tensor, window: int | None = None
 
 
 @pytest.mark.parametrize("window", [None, 4])
-def test_chunks_and_decode_steps_equal_attention_by_hand(window: int | None) -> None:
-    """Two sequences, of 11 and 7 tokens: chunks of 6 and 3, one more chunk of 2, then decode steps."""
+def test_prompts_chunks_and_decode_steps_equal_attention_by_hand(window: int | None) -> None:
+    """Rows 0 and 1 share a prompt of 5 tokens, row 2 has one of 2; 6, 4 and 7 own tokens follow."""
     torch.manual_seed(0)
-    lengths = (11, 7)
-    sequences = [
-        [torch.randn(1, heads, length, HEAD_DIM) for heads in (KV_HEADS * REPEATS, KV_HEADS, KV_HEADS)]
-        for length in lengths
+    num_shared, num_own, prompt_of = (5, 5, 2), (6, 4, 7), (0, 0, 1)
+    heads_of = (KV_HEADS * REPEATS, KV_HEADS, KV_HEADS)
+    prompts = [[torch.randn(1, heads, length, HEAD_DIM) for heads in heads_of] for length in (5, 2)]
+    own = [[torch.randn(1, heads, length, HEAD_DIM) for heads in heads_of] for length in num_own]
+    whole = [
+        [torch.cat(pair, dim=2) for pair in zip(prompts[prompt_of[r]], own[r], strict=True)] for r in range(3)
     ]
-    expected = [by_hand(*(x[0] for x in sequence), window) for sequence in sequences]
-    cache = RowCache()
-    cache.fit(2, 11)
+    expected = [by_hand(*(x[0] for x in sequence), window) for sequence in whole]
+    rows, prompt_rows = RowCache(), RowCache()
+    rows.fit(3, 7)
+    prompt_rows.fit(2, 5)
 
-    def step(spans: list[tuple[int, int, int]], num_decode: int) -> None:
-        """Spans are (row, start, stop)."""
-        chunks = [Chunk(row=r, start=a, num_tokens=b - a) for r, a, b in spans[num_decode:]]
-        layout = CacheLayout(cache, [a for _, a, _ in spans[:num_decode]], chunks, CPU)
-        parts = [torch.cat([sequences[r][i][:, :, a:b] for r, a, b in spans], dim=2) for i in range(3)]
-        wanted = torch.cat([expected[r][a:b] for r, a, b in spans])
+    def step(decode: list[int], new_prompts: list[int], chunks: list[tuple[int, int]]) -> None:
+        """Own positions of rows 0, 1, ... that decode; (start, num_tokens) of the next rows."""
+        spans = [(start, 1) for start in decode] + chunks
+        named = [
+            Span(prompt=prompt_of[r], num_shared=num_shared[r], start=start, num_tokens=num)
+            for r, (start, num) in enumerate(spans)
+        ]
+        pieces = [
+            (r, num_shared[r] + start, num_shared[r] + start + num) for r, (start, num) in enumerate(spans)
+        ]
+        pieces[len(decode) : len(decode)] = [(r, 0, num_shared[r]) for r in map(prompt_of.index, new_prompts)]
+        layout = CacheLayout(
+            rows, prompt_rows, decode=named[: len(decode)], chunks=named[len(decode) :],
+            new_prompts=[(p, prompts[p][0].shape[2]) for p in new_prompts], device=CPU,
+        )  # fmt: skip
+        parts = [torch.cat([whole[r][i][:, :, a:b] for r, a, b in pieces], dim=2) for i in range(3)]
+        wanted = torch.cat([expected[r][a:b] for r, a, b in pieces])
         torch.testing.assert_close(attend(layout, *parts, sliding_window=window)[0], wanted)
 
-    step([(0, 0, 6), (1, 0, 3)], num_decode=0)
-    step([(0, 6, 7), (1, 3, 5)], num_decode=1)
-    for offset in range(2):
-        step([(0, 7 + offset, 8 + offset), (1, 5 + offset, 6 + offset)], num_decode=2)
-
-
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 200)), min_size=1, max_size=8))
-def test_resizing_keeps_what_the_rows_hold(sizes: list[tuple[int, int]]) -> None:
-    """Whatever the order of growth and shrinking, the first 3 positions of row 0 survive."""
-    cache = RowCache()
-    cache.fit(1, 3)
-    key, value = torch.randn(1, KV_HEADS, 1, HEAD_DIM), torch.randn(1, KV_HEADS, 1, 7)
-    cache.layer(0, key, value)
-    prefix = ((torch.randn(KV_HEADS, HEAD_DIM, 3), torch.randn(KV_HEADS, 3, 7)),)
-    cache.write(0, prefix, 3)
-    for num_rows, longest in sizes:
-        cache.fit(num_rows, max(3, longest))
-        keys, values = cache.layer(0, key, value)
-        assert keys.shape[0] >= num_rows
-        assert longest <= keys.shape[3] == values.shape[2]
-        assert keys.is_contiguous()
-        assert values.is_contiguous()
-        for kept, original in zip(cache.read(0, 3)[0], prefix[0], strict=True):
-            assert torch.equal(kept, original)
-
-
-def test_rows_shrink_only_when_that_spares_a_quarter() -> None:
-    cache = RowCache()
-    cache.fit(1, 320)
-    cache.fit(1, 270)
-    assert cache.capacity_tokens == 320
-    cache.fit(1, 224)
-    assert cache.capacity_tokens == 224
-
-
-def test_a_moved_row_reads_as_its_source() -> None:
-    cache = RowCache()
-    cache.fit(3, 8)
-    cache.layer(0, torch.zeros(1, KV_HEADS, 1, HEAD_DIM), torch.zeros(1, KV_HEADS, 1, HEAD_DIM))
-    prefix = ((torch.randn(KV_HEADS, HEAD_DIM, 8), torch.randn(KV_HEADS, 8, HEAD_DIM)),)
-    cache.write(2, prefix, 8)
-    cache.move(2, 0, 8)
-    for moved, original in zip(cache.read(0, 8)[0], prefix[0], strict=True):
-        assert torch.equal(moved, original)
+    step([0], [0], [(0, 3)])
+    step([1, 3], [1], [(0, 5)])
+    step([2], [], [])
+    step([3], [], [])
+    step([4, 3, 5], [], [])
 
 
 def test_the_layout_knows_positions_and_last_tokens() -> None:
-    layout = CacheLayout(RowCache(), [4, 9], [Chunk(row=2, start=3, num_tokens=3)], CPU)
-    assert layout.position_ids.tolist() == [[4, 9, 3, 4, 5]]
-    assert layout.last_tokens.tolist() == [0, 1, 4]
+    layout = CacheLayout(
+        RowCache(), RowCache(),
+        decode=[Span(prompt=0, num_shared=4, start=0), Span(prompt=0, num_shared=4, start=5)],
+        new_prompts=[(1, 3)],
+        chunks=[Span(prompt=1, num_shared=3, start=0, num_tokens=2)],
+        device=CPU,
+    )  # fmt: skip
+    assert layout.position_ids.tolist() == [[4, 9, 0, 1, 2, 3, 4]]
+    assert layout.last_tokens.tolist() == [0, 1, 6]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9))
+def test_rows_brought_together_by_prompt_come_apart_unchanged(prompts: list[int]) -> None:
+    spans = [Span(prompt=prompt, num_shared=1, start=0) for prompt in prompts]
+    layout = CacheLayout(RowCache(), RowCache(), decode=spans, device=CPU)
+    x = torch.randn(len(prompts), KV_HEADS, REPEATS, HEAD_DIM)
+    together = layout.together(x)
+    assert together.shape[0] == max(prompts) + 1
+    assert torch.equal(layout.apart(together, REPEATS), x)
+    for row, prompt in enumerate(prompts):
+        place = prompts[:row].count(prompt) * REPEATS
+        assert torch.equal(together[prompt, :, place : place + REPEATS], x[row])
 
 
 def test_a_model_that_soft_caps_its_scores_is_refused() -> None:
-    layout = CacheLayout(RowCache(), [0], [], CPU)
+    layout = CacheLayout(RowCache(), RowCache(), decode=[Span(prompt=0, num_shared=0, start=0)], device=CPU)
     x = torch.zeros(1, 2, 1, HEAD_DIM)
     with pytest.raises(NotImplementedError, match="soft cap"):
         attend(layout, x, x, x, softcap=30.0)

@@ -34,6 +34,7 @@ class Admission:
         """Queue a turn; CapacityError if it can never be admitted."""
         assert request.token_ids, "there is nothing to continue"
         assert request.max_new_tokens > 0, "there is nothing to generate"
+        assert request.prompt_length <= len(request.token_ids), "the prompt is a part of the tokens"
         if request.rollout_id in self._returning or request.rollout_id in self._arriving:
             raise EngineError(f"rollout {request.rollout_id} already waits; ask for one turn at a time")
         if len(request.token_ids) + request.max_new_tokens > request.max_total_tokens:

@@ -4,7 +4,7 @@
     compute   the forward and the draws; touches tensors only, so it may run in a thread
     settle    hands out the drawn tokens; rows that ended are parked and closed up at once
 
-Rows 0..n-1 are dense: the last row moves into the place of one that ended.
+Rows 0..n-1 are dense: the last row moves into the place of one that ended. So are the prompts.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from transformers import PreTrainedModel
 
-from rstar2.engines.prefixes import Kept, Prefixes
+from rstar2.engines.prefixes import Kept, Prefixes, Prompt
 from rstar2.engines.sampling import SamplingRows, draw
-from rstar2.models.cached_attention import CacheLayout, Chunk, RowCache
+from rstar2.models.cached_attention import CacheLayout, Span
+from rstar2.models.row_cache import RowCache
 from rstar2.types import GenerationRequest
 
 
@@ -24,8 +25,9 @@ class Row:
     """One turn being written."""
 
     request: GenerationRequest
+    prompt: Prompt
     num_cached: int = 0
-    """Positions whose keys and values lie in the row."""
+    """Own positions, those after the prompt, whose keys and values lie in the row."""
     token_ids: list[int] = field(default_factory=list)
     """Generated so far; the last one has no keys and values yet."""
     logprobs: list[float] = field(default_factory=list)
@@ -33,8 +35,24 @@ class Row:
     """Nobody waits for the result any more."""
 
     @property
-    def all_token_ids(self) -> tuple[int, ...]:
-        return (*self.request.token_ids, *self.token_ids)
+    def own_token_ids(self) -> tuple[int, ...]:
+        """All tokens after the prompt."""
+        return (*self.request.token_ids[len(self.prompt.token_ids) :], *self.token_ids)
+
+    @property
+    def num_own(self) -> int:
+        return len(self.request.token_ids) - len(self.prompt.token_ids) + len(self.token_ids)
+
+    @property
+    def span(self) -> Span:
+        """The tokens that are not cached yet."""
+        assert self.prompt.slot is not None
+        return Span(
+            prompt=self.prompt.slot,
+            num_shared=len(self.prompt.token_ids),
+            start=self.num_cached,
+            num_tokens=self.num_own - self.num_cached,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +62,8 @@ class Plan:
     token_ids: list[int]
     layout: CacheLayout
     sampling: SamplingRows
+    num_continuing: int
+    """Rows that ran before."""
     num_prefill_tokens: int
     num_reused_tokens: int
 
@@ -57,7 +77,10 @@ class Batch:
         """Admitted, not yet in a row; in order of admission."""
         self.prefixes = Prefixes()
         self._model = model
-        self._cache = RowCache()
+        self._row_cache = RowCache()
+        self._prompt_cache = RowCache()
+        self._prompts: list[Prompt] = []
+        """By slot of the prompt cache."""
         self._eos_token_id = eos_token_id
         self._max_prefill_tokens = max_prefill_tokens
         self._sampling: SamplingRows | None = None
@@ -67,7 +90,7 @@ class Batch:
         return len(self.rows) + len(self.entering)
 
     def enter(self, request: GenerationRequest) -> None:
-        self.entering.append(Row(request))
+        self.entering.append(Row(request, self.prefixes.join(request)))
 
     def abandon(self, rollout_id: str) -> bool:
         """Mark the rollout's row for removal, if it has one."""
@@ -77,38 +100,44 @@ class Batch:
                 return True
         return False
 
+    def drop_prefixes(self) -> None:
+        """Forget all keys and values; nothing may be running."""
+        assert not self.rows
+        self.prefixes.drop()
+        self._prompts.clear()
+
     def plan(self) -> Plan:
         """One more token for every row, and as many of the entering turns as one forward may prefill."""
-        token_ids = [row.token_ids[-1] for row in self.rows]
-        lengths = [row.num_cached for row in self.rows]
+        self._remove_idle_prompts()
+        num_continuing = len(self.rows)
         entering = self._next_entering()
-        longest = max([length + 1 for length in lengths] + [len(row.request.token_ids) for row in entering])
-        self._cache.fit(len(lengths) + len(entering), longest)
-        chunks: list[Chunk] = []
-        num_reused = 0
-        for row in entering:
-            start = self._restore_prefix(row, len(self.rows))
-            new_token_ids = row.request.token_ids[start:]
-            chunks.append(Chunk(row=len(self.rows), start=start, num_tokens=len(new_token_ids)))
-            token_ids.extend(new_token_ids)
-            num_reused += start
-            self.rows.append(row)
-            self._sampling = None
-        device = self._model.device
-        if self._sampling is None:
-            requests = [row.request for row in self.rows]
-            self._sampling = SamplingRows.build(
-                [r.seed for r in requests],
-                [r.temperature for r in requests],
-                [r.top_p for r in requests],
-                device,
-            )
+        new_prompts = self._place_prompts(entering)
+        self._place_rows(entering)
+        spans = [row.span for row in self.rows]
+        num_decode = next((i for i, span in enumerate(spans) if span.num_tokens > 1), len(spans))
+        token_ids = [row.token_ids[-1] for row in self.rows[:num_continuing]]
+        token_ids += [row.request.token_ids[-1] for row in self.rows[num_continuing:num_decode]]
+        token_ids += [token for prompt in new_prompts for token in prompt.token_ids]
+        for row in self.rows[num_decode:]:
+            token_ids += row.own_token_ids[row.num_cached :]
+        new_lengths = [
+            (prompt.slot, len(prompt.token_ids)) for prompt in new_prompts if prompt.slot is not None
+        ]
+        num_prefill = len(token_ids) - num_continuing
         return Plan(
             token_ids=token_ids,
-            layout=CacheLayout(self._cache, lengths, chunks, device),
-            sampling=self._sampling,
-            num_prefill_tokens=len(token_ids) - len(lengths),
-            num_reused_tokens=num_reused,
+            layout=CacheLayout(
+                self._row_cache,
+                self._prompt_cache,
+                decode=spans[:num_decode],
+                new_prompts=new_lengths,
+                chunks=spans[num_decode:],
+                device=self._model.device,
+            ),
+            sampling=self._sampling_rows(),
+            num_continuing=num_continuing,
+            num_prefill_tokens=num_prefill,
+            num_reused_tokens=sum(len(row.request.token_ids) for row in entering) - num_prefill,
         )
 
     @torch.no_grad()
@@ -128,17 +157,15 @@ class Batch:
         drawn, scores = torch.stack([tokens.double(), logprobs.double()]).tolist()
         return [int(token) for token in drawn], scores
 
-    def settle(self, plan: Plan, drawn: Sequence[int], logprobs: Sequence[float]) -> list[Row]:
+    def settle(self, drawn: Sequence[int], logprobs: Sequence[float]) -> list[Row]:
         """Append what was drawn; returns the rows that ended, already parked and gone."""
         ended = []
         for index, (row, token, logprob) in enumerate(zip(self.rows, drawn, logprobs, strict=True)):
-            row.num_cached = len(row.request.token_ids) + len(row.token_ids)
+            row.num_cached = row.num_own
             row.token_ids.append(token)
             row.logprobs.append(logprob)
             if token == self._eos_token_id or len(row.token_ids) == row.request.max_new_tokens:
                 ended.append(index)
-        for chunk in plan.layout.chunks:
-            self._share_prompt(chunk.row)
         return [self._park(index) for index in reversed(ended)][::-1]
 
     def remove_abandoned(self) -> list[Row]:
@@ -150,43 +177,62 @@ class Batch:
         return gone
 
     def _next_entering(self) -> list[Row]:
-        """Turns for this forward; one whose prompt is being computed here by another member waits for it."""
-        chosen: list[Row] = []
-        num_tokens = 0
-        computing: set[str] = set()
+        """The first entering turns that one forward may prefill: at least one, if there is any."""
+        num_tokens = count = 0
+        new_prompts: set[Prompt] = set()
         for row in self.entering:
-            request = row.request
-            if request.group_id in computing and not self.prefixes.has_turn(request.rollout_id):
-                continue
-            num_new = len(request.token_ids) - self.prefixes.reusable(request)
-            if chosen and num_tokens + num_new > self._max_prefill_tokens:
+            num_tokens += row.num_own - self.prefixes.reusable(row.request, row.prompt)
+            if row.prompt.slot is None and row.prompt not in new_prompts:
+                new_prompts.add(row.prompt)
+                num_tokens += len(row.prompt.token_ids)
+            if count and num_tokens > self._max_prefill_tokens:
                 break
-            num_tokens += num_new
-            chosen.append(row)
-            if not self.prefixes.has_prompt(request.group_id):
-                computing.add(request.group_id)
-        taken = {id(row) for row in chosen}
-        self.entering = [row for row in self.entering if id(row) not in taken]
+            count += 1
+        chosen, self.entering = self.entering[:count], self.entering[count:]
         return chosen
 
-    def _restore_prefix(self, row: Row, index: int) -> int:
-        """Copy what is kept of the turn's prefix into its row; the number of positions that spares."""
-        length, tensors = self.prefixes.take(row.request)
-        if length:
-            self._cache.write(index, tensors, length)
-        return length
+    def _place_prompts(self, entering: Sequence[Row]) -> list[Prompt]:
+        """Slots for the prompts that must be computed."""
+        new = []
+        for row in entering:
+            if row.prompt.slot is None:
+                row.prompt.slot = len(self._prompts)
+                self._prompts.append(row.prompt)
+                new.append(row.prompt)
+        longest = max((len(prompt.token_ids) for prompt in self._prompts), default=0)
+        self._prompt_cache.fit(len(self._prompts), longest)
+        return new
 
-    def _share_prompt(self, index: int) -> None:
-        request = self.rows[index].request
-        if not self.prefixes.has_prompt(request.group_id):
-            prompt = request.token_ids[: request.prompt_length]
-            kept = Kept(token_ids=prompt, tensors=self._cache.read(index, len(prompt)))
-            self.prefixes.share(request.group_id, kept)
+    def _place_rows(self, entering: Sequence[Row]) -> None:
+        """Rows for the entering turns, their kept prefixes restored; those that lack one token come first."""
+        for row in entering:
+            row.num_cached = self.prefixes.reusable(row.request, row.prompt)
+        first = len(self.rows)
+        self.rows += sorted(entering, key=lambda row: row.num_own - row.num_cached > 1)
+        self._row_cache.fit(len(self.rows), max(row.num_own for row in self.rows))
+        for index, row in enumerate(self.rows[first:], start=first):
+            if row.num_cached:
+                self._row_cache.write(index, self.prefixes.take(row.request.rollout_id), row.num_cached)
+        if entering:
+            self._sampling = None
+
+    def _sampling_rows(self) -> SamplingRows:
+        if self._sampling is None:
+            requests = [row.request for row in self.rows]
+            self._sampling = SamplingRows.build(
+                [request.seed for request in requests],
+                [request.temperature for request in requests],
+                [request.top_p for request in requests],
+                self._model.device,
+            )
+        return self._sampling
 
     def _park(self, index: int) -> Row:
         row = self.rows[index]
         kept = Kept(
-            token_ids=row.all_token_ids[: row.num_cached], tensors=self._cache.read(index, row.num_cached)
+            prompt=row.prompt,
+            token_ids=row.own_token_ids[: row.num_cached],
+            tensors=self._row_cache.read(index, row.num_cached),
         )
         self.prefixes.park(row.request.rollout_id, kept)
         self._remove(index)
@@ -195,6 +241,16 @@ class Batch:
     def _remove(self, index: int) -> None:
         last = self.rows.pop()
         if index < len(self.rows):
-            self._cache.move(len(self.rows), index, last.num_cached)
+            self._row_cache.move(len(self.rows), index, last.num_cached)
             self.rows[index] = last
         self._sampling = None
+
+    def _remove_idle_prompts(self) -> None:
+        for prompt in self.prefixes.remove_idle_prompts():
+            if prompt.slot is None:
+                continue
+            last = self._prompts.pop()
+            if last is not prompt:
+                self._prompt_cache.move(len(self._prompts), prompt.slot, len(last.token_ids))
+                self._prompts[prompt.slot] = last
+                last.slot = prompt.slot

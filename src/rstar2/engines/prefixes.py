@@ -1,85 +1,91 @@
-"""Keys and values that outlive a turn: the prefix of each idle rollout, and the prompt of each group.
+"""Who shares which prompt, and what is kept of the rollouts that are not running.
 
+Rollouts with the same prompt tokens share its keys and values. A prompt is shared up to its last token,
+which every rollout computes for itself: the first new token is drawn from its logits.
 A kept prefix is only a saving: whatever is missing is computed again, so nothing here decides an outcome.
-Invariant: every kept tensor belongs to a rollout that the engine still knows, and to the present weights.
+Invariant: everything kept belongs to a rollout that the engine still knows, and to the present weights.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from rstar2.models.cached_attention import Prefix
+from rstar2.models.row_cache import Prefix
 from rstar2.types import GenerationRequest
+
+
+@dataclass(slots=True, eq=False)
+class Prompt:
+    """Leading tokens that several rollouts share."""
+
+    token_ids: tuple[int, ...]
+    slot: int | None = None
+    """Its row in the prompt cache; None until computed."""
+    members: set[str] = field(default_factory=set)
+    """Rollouts that wait, run or may come back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """The tokens of a prefix and their keys and values."""
+    """A rollout's own tokens, those after its prompt, with their keys and values."""
 
+    prompt: Prompt
     token_ids: tuple[int, ...]
     tensors: Prefix
 
 
 class Prefixes:
-    """What may be reused, by rollout and by group."""
+    """The prompts in use, and the kept prefixes of idle rollouts."""
 
     def __init__(self) -> None:
         self._turns: dict[str, Kept] = {}
-        self._prompts: dict[str, Kept] = {}
-        self._group_of: dict[str, str] = {}
-        self._members: defaultdict[str, set[str]] = defaultdict(set)
+        self._prompts: dict[tuple[int, ...], Prompt] = {}
+        self._prompt_of: dict[str, Prompt] = {}
 
-    def join(self, request: GenerationRequest) -> None:
-        """Make the rollout known: the prompt of its group is kept until its last member leaves."""
-        self._group_of[request.rollout_id] = request.group_id
-        self._members[request.group_id].add(request.rollout_id)
+    def join(self, request: GenerationRequest) -> Prompt:
+        """The request's prompt, kept until the last of its rollouts leaves."""
+        token_ids = request.token_ids[: max(0, request.prompt_length - 1)]
+        prompt = self._prompts.setdefault(token_ids, Prompt(token_ids))
+        previous = self._prompt_of.get(request.rollout_id)
+        if previous is not None and previous is not prompt:
+            self.leave(request.rollout_id)
+        prompt.members.add(request.rollout_id)
+        self._prompt_of[request.rollout_id] = prompt
+        return prompt
 
     def leave(self, rollout_id: str) -> None:
-        """Forget the rollout, and its group's prompt if it was the last member."""
+        """Forget the rollout; its prompt becomes idle if it was the last member."""
         self._turns.pop(rollout_id, None)
-        group_id = self._group_of.pop(rollout_id, None)
-        if group_id is None:
-            return
-        self._members[group_id].discard(rollout_id)
-        if not self._members[group_id]:
-            del self._members[group_id]
-            self._prompts.pop(group_id, None)
+        prompt = self._prompt_of.pop(rollout_id, None)
+        if prompt is not None:
+            prompt.members.discard(rollout_id)
+
+    def remove_idle_prompts(self) -> list[Prompt]:
+        """Forget the prompts without members; not done by `leave`, which may come amid a forward."""
+        idle = [prompt for prompt in self._prompts.values() if not prompt.members]
+        for prompt in idle:
+            del self._prompts[prompt.token_ids]
+        return idle
 
     def park(self, rollout_id: str, kept: Kept) -> None:
         self._turns[rollout_id] = kept
 
-    def share(self, group_id: str, kept: Kept) -> None:
-        self._prompts[group_id] = kept
+    def reusable(self, request: GenerationRequest, prompt: Prompt) -> int:
+        """How many tokens after the prompt need not be computed; at least one token is left."""
+        kept = self._turns.get(request.rollout_id)
+        if kept is None or kept.prompt is not prompt:
+            return 0
+        own = request.token_ids[len(prompt.token_ids) :]
+        return min(num_common(kept.token_ids, own), len(own) - 1)
 
-    def has_prompt(self, group_id: str) -> bool:
-        return group_id in self._prompts
-
-    def has_turn(self, rollout_id: str) -> bool:
-        return rollout_id in self._turns
-
-    def reusable(self, request: GenerationRequest) -> int:
-        """How many leading tokens of the request need not be computed."""
-        return self._longest(request)[0]
-
-    def take(self, request: GenerationRequest) -> tuple[int, Prefix]:
-        """The longest kept prefix of the request and its length; a rollout's own is handed over."""
-        length, tensors = self._longest(request)
-        self._turns.pop(request.rollout_id, None)
-        return length, tensors
-
-    def _longest(self, request: GenerationRequest) -> tuple[int, Prefix]:
-        """At least one token is left to compute: the next one is drawn from its logits."""
-        best: tuple[int, Prefix] = (0, ())
-        for kept in (self._turns.get(request.rollout_id), self._prompts.get(request.group_id)):
-            if kept is not None:
-                length = min(num_common(kept.token_ids, request.token_ids), len(request.token_ids) - 1)
-                best = max(best, (length, kept.tensors), key=lambda pair: pair[0])
-        return best
+    def take(self, rollout_id: str) -> Prefix:
+        """Hand over what `reusable` counted, whole."""
+        return self._turns.pop(rollout_id).tensors
 
     def drop(self) -> None:
-        """Forget all tensors, as new weights demand; rollouts and groups stay known."""
+        """Forget all keys and values, as new weights demand; rollouts stay known."""
         self._turns.clear()
-        self._prompts.clear()
+        for prompt in self._prompts.values():
+            prompt.slot = None
 
 
 def num_common(left: Sequence[int], right: Sequence[int]) -> int:

@@ -134,7 +134,7 @@ class TorchEngine:
                 f"{self._batch.num_running} turns are running; adopt weights when they have ended"
             )
         load_weights(self._model, channel.get(version))
-        self._batch.prefixes.drop()
+        self._batch.drop_prefixes()
         self._version = version
 
     async def close(self) -> None:
@@ -186,7 +186,7 @@ class TorchEngine:
                 self._thread, batch.compute, plan
             )
         self._count(plan)
-        for row in batch.settle(plan, drawn, logprobs):
+        for row in batch.settle(drawn, logprobs):
             self._finish(row)
 
     def _is_runnable(self) -> bool:
@@ -224,7 +224,7 @@ class TorchEngine:
         stats, num_rows = self._stats, len(self._batch.rows)
         self._stats = replace(
             stats,
-            decode_steps=stats.decode_steps + (plan.layout.num_decode > 0),
+            decode_steps=stats.decode_steps + (plan.num_continuing > 0),
             decode_tokens=stats.decode_tokens + num_rows,
             prefill_tokens=stats.prefill_tokens + plan.num_prefill_tokens,
             reused_tokens=stats.reused_tokens + plan.num_reused_tokens,
