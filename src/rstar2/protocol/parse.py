@@ -35,7 +35,7 @@ def _parse_call(body: str) -> ToolCall | MalformedCall:
     try:
         # strict=False lets raw newlines stand inside strings: the meaning is not in doubt.
         call = json.loads(body, strict=False)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also integers too long for Python to convert
         return _malformed(f"the tool call is not valid JSON: {str(error)[:200]}")
     if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
         return _malformed('the tool call must be an object with "name" and "arguments"')
@@ -52,10 +52,17 @@ def _check_call(name: str, arguments: object) -> ToolCall | MalformedCall:
     code, stdin = arguments.get("code"), arguments.get("input", "")
     if not isinstance(code, str) or not isinstance(stdin, str):
         return _bad('"code" and "input" must be strings')
+    if not _is_unicode(code + stdin):
+        return _bad('"code" and "input" must not hold half of a surrogate pair')
     unknown = sorted(set(arguments) - {"code", "input"})
     if unknown:
         return _bad(f"unknown argument {unknown[0][:80]!r}; the arguments are code and input")
     return ToolCall(name=name, code=code, stdin=stdin)
+
+
+def _is_unicode(text: str) -> bool:
+    """False for lone surrogates, which JSON escapes can spell and no file or pipe can carry."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _malformed(reason: str) -> MalformedCall:
