@@ -28,10 +28,10 @@ def response_text(outcome: ToolResult | MalformedCall, *, max_chars: int) -> str
         shown = f"{shown}\n{outcome.value}" if shown else outcome.value
     if outcome.status in (ToolStatus.OK, ToolStatus.OUTPUT_LIMIT):
         return shorten(shown, max_chars)
-    reason = _LIMITS.get(outcome.status, outcome.stderr.strip())
-    # The tail of a traceback names the error; room is kept for it whatever was printed before.
-    failure = shorten(f"{FAILED}: {reason}" if shown == "" else f"{FAILED}: {reason}\n{shown}", max_chars)
-    return failure
+    # The reason comes first and keeps its tail, which names the error; what was printed gets the rest.
+    failure = shorten(f"{FAILED}: {_LIMITS.get(outcome.status, outcome.stderr.strip())}", max_chars)
+    room = max_chars - len(failure)
+    return f"{failure}\n{shorten(shown, room)}" if shown and room > 0 else failure
 
 
 def shorten(text: str, max_chars: int) -> str:
@@ -39,4 +39,5 @@ def shorten(text: str, max_chars: int) -> str:
     if len(text) <= max_chars:
         return text
     half = max_chars // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    head, tail = text[:half], text[len(text) - half :]
+    return f"{head}\n... {len(text) - 2 * half} characters left out ...\n{tail}"
