@@ -102,13 +102,13 @@ class Template:
         full = self.render(
             [*self.opening("q"), turn, {"role": "tool", "content": mark}], add_generation_prompt=True
         )
-        start = full.find(_PROBE_TURN + self._end_of_turn)
-        if start < 0 or mark not in full:
+        _, _, bridge = full.partition(_PROBE_TURN + self._end_of_turn)
+        before, found, after = bridge.partition(mark)
+        if not found:
             raise TemplateError(
                 "the chat template is not prefix-stable: it changes an assistant turn (or drops a tool "
                 "response) when it renders the conversation again; set protocol.template = 'chatml'"
             )
-        before, after = full[start + len(_PROBE_TURN + self._end_of_turn) :].split(mark)
         return before, after
 
     def _check_prefix_stable(self) -> None:
