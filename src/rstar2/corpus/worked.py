@@ -117,6 +117,16 @@ def _chain_sum(question: str) -> Attempts:
     )
 
 
+def _basic_arithmetic(question: str) -> Attempts:
+    expression = question.removeprefix("Calculate ").rstrip(".")
+    flipped = expression.translate(str.maketrans("+*", "*+"))
+    return Attempts(
+        right=(f"print(int({expression}))", f"x = {expression}\nprint(int(x))"),
+        wrong=(f"print(int({flipped}))", f"print(int({expression}) + 1)", f"print(-int({expression}))"),
+        broken=(f"print(int({expression})", f"print(calculate({expression}))", f"x = {expression}\nprint(y)"),
+    )
+
+
 def _simple_equations(question: str) -> Attempts:
     left, right = question.strip().split(": ")[-1].rstrip(".").split(" = ")
     variable = re.findall(r"\b[a-zA-Z]\b", question)[0]
@@ -163,6 +173,7 @@ _TASKS: Mapping[str, Callable[[str], Attempts]] = {
     "count_primes": _count_primes,
     "count_bits": _count_bits,
     "chain_sum": _chain_sum,
+    "basic_arithmetic": _basic_arithmetic,
     "simple_equations": _simple_equations,
     "letter_counting": _letter_counting,
 }
