@@ -42,7 +42,8 @@ FLOORS = {
     "assemble": 5,
     "doctor": 5,
     "console": 6,
-    "cli": 7,
+    "verbs": 7,
+    "cli": 8,
 }
 
 FORBIDDEN = {

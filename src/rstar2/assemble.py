@@ -62,6 +62,17 @@ async def training_parts(config: RunConfig, folder: Path, watcher: Watcher) -> A
         )
 
 
+@asynccontextmanager
+async def playing(config: RunConfig) -> AsyncIterator[tuple[Template, "Players"]]:
+    """The checkpoint `model.base` behind engines, sandbox and grader: to be measured or talked to."""
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    tokenizer, model, _, _ = _policy(config)
+    template = Template(tokenizer, system=config.protocol.system, user=config.protocol.user)
+    async with collecting(config, template, [model] * config.engine.num_engines) as players:
+        yield template, players
+
+
 @dataclass(slots=True)
 class Players:
     """What turns problems into graded groups."""
@@ -114,12 +125,19 @@ async def collecting(
 
 
 def problem_sets(section: ProblemsSection, *, seed: int) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """(train, test). Test problems depend on no run seed: all runs are measured on the same ones."""
+    """(train, test)."""
     if section.source == "gym":
         train = draw(section.tasks, split="train", size=section.num_train, seed=seed)
-        return train, draw(section.tasks, split="test", size=section.num_test, seed=0)
-    test = _from_files(section.test_files, section.fields)[: section.num_test]
-    return _clean(section, _from_files(section.train_files, section.fields)), test
+    else:
+        train = _clean(section, _from_files(section.train_files, section.fields))
+    return train, test_problems(section)
+
+
+def test_problems(section: ProblemsSection) -> tuple[Problem, ...]:
+    """They depend on no run seed: all runs are measured on the same ones."""
+    if section.source == "gym":
+        return draw(section.tasks, split="test", size=section.num_test, seed=0)
+    return _from_files(section.test_files, section.fields)[: section.num_test]
 
 
 def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]:

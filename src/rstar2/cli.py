@@ -1,26 +1,76 @@
-"""The `rstar2` program: one verb per thing a person wants. Heavy imports wait until a verb runs."""
+"""The `rstar2` program: one verb per thing a person wants. Heavy imports wait until a verb runs.
+
+Exit codes: 0 done, 1 the world failed, 2 the input was wrong, 130 stopped by Ctrl-C. Errors are one
+sentence that names the remedy; a traceback is a bug of ours.
+"""
 
 import logging
 import os
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rstar2.errors import InputError, Rstar2Error
 
+
+class Verbs(TyperGroup):
+    """Ends every verb with the exit code and the sentence that its failure calls for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Rstar2Error as error:
+            typer.echo(f"rstar2: {error}", err=True)
+            raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+        except KeyboardInterrupt as stop:
+            again = "; run the same command to go on" if ctx.invoked_subcommand == "train" else ""
+            typer.echo(f"\nstopped{again}", err=True)
+            raise typer.Exit(130) from stop
+
+
 app = typer.Typer(
+    cls=Verbs,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Agentic reinforcement learning: language models that learn to solve problems by writing Python.",
 )
+data_app = typer.Typer(no_args_is_help=True, help="Look at files of problems.")
+app.add_typer(data_app, name="data")
 
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="Override one key of the config: -s section.key=value (repeatable)."),
 ]
+Model = Annotated[str, typer.Option(help="Checkpoint folder, such as runs/demo/models/rl3, or a Hub id.")]
+PlayingConfig = Annotated[
+    Path | None, typer.Option(help="Config of the prompts, tools and limits [default: the checkpoint's run].")
+]
+Temperature = Annotated[float | None, typer.Option(help="Of sampling; 0 takes the likeliest token.")]
+MaxTokens = Annotated[int | None, typer.Option(help="Longest rollout after the prompt, tokens.")]
+MaxTurns = Annotated[int | None, typer.Option(help="Most turns of the model per problem.")]
+Seed = Annotated[int | None, typer.Option(help="Fixes every random draw.")]
+QuestionField = Annotated[str, typer.Option(help="Where a row keeps the question; dots go deeper.")]
+AnswerField = Annotated[str, typer.Option(help="Where a row keeps the answer; dots go deeper.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"rstar2 {version('rstar2')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and stop.")
+    ] = False,
+) -> None:
+    """Options of the program itself; each acts on its own."""
 
 
 @app.command()
@@ -37,29 +87,121 @@ def train(
     if dry_run:
         typer.echo(dump_config(resolved), nl=False)
         return
-    from rstar2.console import run_training
+    from rstar2.verbs.train import run_training
 
     run_training(resolved, run or Path("runs") / config.stem)
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, also of one that still runs.")],
+) -> None:
+    """Write RUN/report.html: tables, curves and rollouts to read, on one page without a network."""
+    from rstar2.evaluation.report import write_report
+
+    typer.echo(write_report(run))
+
+
+@app.command("eval")
+def evaluate(
+    model: Model,
+    config: PlayingConfig = None,
+    data: Annotated[
+        str | None, typer.Option(help="JSONL or parquet file of problems [default: the config's test set].")
+    ] = None,
+    question_field: QuestionField = "question",
+    answer_field: AnswerField = "answer",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None,
+    rollouts: Annotated[int, typer.Option(min=1, help="Attempts per problem.")] = 1,
+    k: Annotated[
+        list[int] | None, typer.Option("-k", help="k of pass@k (repeatable) [default: 1, 2, 4, ...].")
+    ] = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    max_turns: MaxTurns = None,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(help="Write the result there as JSON.")] = None,
+) -> None:
+    """Measure a checkpoint: pass@k with 95% intervals, tool errors, calls and tokens."""
+    from rstar2.evaluation.scorecard import checked_ks
+    from rstar2.verbs.checkpoint import playing_config
+
+    ks = checked_ks(k or (), rollouts)
+    options = {
+        "evaluation.rollouts": rollouts,
+        "evaluation.temperature": temperature,
+        "evaluation.max_response_tokens": max_tokens,
+        "evaluation.max_turns": max_turns,
+        "run.seed": seed,
+    }
+    resolved = playing_config(model, config, options)
+    from rstar2.verbs.score import chosen_problems, score
+
+    problems = chosen_problems(
+        resolved, data, question_field=question_field, answer_field=answer_field, limit=limit
+    )
+    score(resolved, problems, ks=ks, out=out)
+
+
+@app.command()
+def chat(
+    model: Model,
+    prompt: Annotated[
+        str | None, typer.Option(help="One problem; without it, one per line of stdin.")
+    ] = None,
+    config: PlayingConfig = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    max_turns: MaxTurns = None,
+    seed: Seed = None,
+) -> None:
+    """Give a checkpoint problems and watch it think, run programs and answer."""
+    from rstar2.verbs.checkpoint import playing_config
+
+    options = {
+        "evaluation.temperature": temperature,
+        "evaluation.max_response_tokens": max_tokens,
+        "evaluation.max_turns": max_turns,
+        "run.seed": seed,
+        "run.reproducible": False,  # a single rollout would only wait for the fixed delivery of results
+    }
+    resolved = playing_config(model, config, options)
+    from rstar2.verbs import chat as verb
+
+    verb.chat(resolved, prompt=prompt)
+
+
+@data_app.command("check")
+def check(
+    file: Annotated[str, typer.Argument(help="JSONL or parquet file, or hf:OWNER/NAME:SPLIT.")],
+    question_field: QuestionField = "question",
+    answer_field: AnswerField = "answer",
+    against: Annotated[
+        list[str] | None, typer.Option(help="Benchmark whose 8-grams must not appear (repeatable).")
+    ] = None,
+) -> None:
+    """Count how many problems could be trained on, and which filter drops the others."""
+    from rstar2.problems.load import Fields
+    from rstar2.verbs.check_data import check_data
+
+    check_data(file, fields=Fields(question=question_field, answer=answer_field), against=against or ())
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine can and cannot do, with the remedy for each lack."""
-    from rstar2.console import print_findings
+    from rstar2.verbs.check_machine import check_machine
 
-    print_findings()
+    if not check_machine():
+        raise typer.Exit(1)
 
 
 def main() -> None:
-    """Entry point: 0 done, 1 the world failed, 2 the input was wrong; errors are one sentence."""
+    """Entry point."""
     # Before torch is loaded: idle OpenMP threads must sleep, not spin, as programs share these cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # The bars and advice of the libraries below would tear ours apart.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except InputError as error:
-        typer.echo(f"rstar2: {error}", err=True)
-        sys.exit(2)
-    except Rstar2Error as error:
-        typer.echo(f"rstar2: {error}", err=True)
-        sys.exit(1)
+    app()

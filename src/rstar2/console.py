@@ -1,28 +1,22 @@
-"""What a person sees in the terminal: progress bars, lines, tables, sample rollouts."""
+"""What a person sees in the terminal: progress bars, tables, code, results; readable in 80 columns.
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+Text of a model or of its programs is printed as text: no markup, no escape sequences.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.syntax import Syntax
 from rich.table import Table
 
-from rstar2.config import RunConfig, dump_config, load_config
-from rstar2.errors import ConfigError
+from rstar2.evaluation.headline import COLUMNS, cells
 
-console = Console(highlight=False)
-
-COLUMNS = (
-    ("pass_at_1", "pass@1", "{:.1%}"),
-    ("tool_error_rate", "tool errors", "{:.1%}"),
-    ("tool_error_rate_correct", "in right ones", "{:.1%}"),
-    ("calls_per_rollout", "calls", "{:.2f}"),
-    ("tokens_per_rollout", "tokens", "{:.0f}"),
-    ("clip_ratio", "cut off", "{:.1%}"),
-    ("wall_s", "time", "{:.0f} s"),
-)
+console = Console(highlight=False, markup=False)
 
 
 class BarWatcher:
@@ -42,51 +36,45 @@ class BarWatcher:
         self._progress.console.print(text)
 
 
-def run_training(config: RunConfig, folder: Path) -> None:
-    """Train in `folder`; refuses to go on with a run that was started with another config."""
-    _claim(folder, config)
-    from rstar2.assemble import training_parts
-    from rstar2.training.run import TrainingRun
-
-    async def go(watcher: BarWatcher) -> dict[str, Any]:
-        async with training_parts(config, folder, watcher) as parts:
-            return await TrainingRun(parts).go()
-
-    bars = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*bars, console=console, transient=True) as progress:
-        summary = asyncio.run(go(BarWatcher(progress)))
-    console.print(summary_table(summary["stages"]))
+@contextmanager
+def progress_bar() -> Iterator[BarWatcher]:
+    """A bar below whatever is printed; it disappears at the end."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield BarWatcher(progress)
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """One line per phase."""
-    table = Table(title=None)
-    table.add_column("phase")
-    table.add_column("steps", justify="right")
-    for _, title, _ in COLUMNS:
-        table.add_column(title, justify="right")
+    table = plain_table()
+    for column in COLUMNS:
+        table.add_column(column.title, justify="left" if column.key == "name" else "right")
     for row in rows:
-        cells = (pattern.format(row[key]) for key, _, pattern in COLUMNS)
-        table.add_row(row["name"], str(row["steps"]), *cells)
+        table.add_row(*cells(row))
     return table
 
 
-def print_findings() -> None:
-    from rstar2.doctor import examine
-
-    for finding in examine():
-        mark = "[green]ok[/]" if finding.ok else "[yellow]--[/]"
-        console.print(f"{mark} {finding.name}: {finding.found}" + ("" if finding.ok else f"\n   {finding.remedy}"))
+def plain_table() -> Table:
+    """As narrow as its contents allow."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def _claim(folder: Path, config: RunConfig) -> None:
-    """Create the run's folder with its config, or check that it is the same run."""
-    path = folder / "config.toml"
-    if path.exists():
-        if load_config(path) != config:
-            raise ConfigError(
-                f"'{folder}' holds a run with another config: give another --run folder, or delete this one"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_config(config), encoding="utf-8")
+def show_text(text: str, *, style: str = "") -> None:
+    console.print(printable(text), style=style)
+
+
+def show_code(code: str) -> None:
+    """Python, coloured and indented."""
+    syntax = Syntax(printable(code), "python", theme="ansi_dark", background_color="default", word_wrap=True)
+    console.print(Padding(syntax, (0, 0, 0, 4)))
+
+
+def show_result(text: str, *, is_error: bool) -> None:
+    """What a tool call gave, indented behind a bar."""
+    for line in printable(text).splitlines() or ["(nothing)"]:
+        console.print(f"  | {line}", style="red" if is_error else "green")
+
+
+def printable(text: str) -> str:
+    """The text with every control character but newline and tab made visible: none can steer the terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)

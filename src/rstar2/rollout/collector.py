@@ -107,7 +107,7 @@ class Collector:
                 template=self._template,
                 limits=limits,
                 generate=self._dispatcher.generate,
-                call_tool=self._call_tool,
+                call_tool=self.call_tool,
             )
             self._dispatcher.release(rollout_id)
             graded = GradedRollout(rollout=rollout, reward=await self._grader.grade(problem, rollout))
@@ -119,7 +119,7 @@ class Collector:
         on_done(graded)
         return graded
 
-    async def _call_tool(self, call: ToolCall) -> ToolResult:
+    async def call_tool(self, call: ToolCall) -> ToolResult:
         return await self._pacer.deliver(self._run_program(call))
 
     async def _run_program(self, call: ToolCall) -> ToolResult:

@@ -1,0 +1,1 @@
+"""One module per verb of the command line: what it does once its arguments are read."""

@@ -1,0 +1,65 @@
+"""`rstar2 train`: run the recipe, then show what came of it and what to do next."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from rstar2.assemble import training_parts
+from rstar2.config import RunConfig, dump_config, load_config
+from rstar2.console import BarWatcher, console, progress_bar, show_text, summary_table
+from rstar2.errors import ConfigError, InputError
+from rstar2.evaluation.samples import last_evaluation, telling
+from rstar2.protocol.response import shorten
+from rstar2.rollout.transcript import as_text
+from rstar2.telemetry import JsonLines
+from rstar2.training.run import TrainingRun
+
+_LONGEST_SAMPLE_CHARS = 1500
+
+
+def run_training(config: RunConfig, folder: Path) -> None:
+    """Train in `folder`; refuses to go on with a run that was started with another config."""
+    _refuse_another_run(folder, config)
+    with progress_bar() as watcher:
+        summary = asyncio.run(_train(config, folder, watcher))
+    console.print(summary_table(summary["stages"]))
+    _show_samples(folder)
+    _show_next_commands(folder, last_phase=summary["stages"][-1]["name"])
+
+
+async def _train(config: RunConfig, folder: Path, watcher: BarWatcher) -> dict[str, Any]:
+    """The folder is made only when all parts stand: a mistake in the input leaves nothing behind."""
+    async with training_parts(config, folder, watcher) as parts:
+        _claim(folder, config)
+        return await TrainingRun(parts).go()
+
+
+def _refuse_another_run(folder: Path, config: RunConfig) -> None:
+    path = folder / "config.toml"
+    if path.exists() and load_config(path) != config:
+        raise ConfigError(
+            f"'{folder}' holds a run with another config: give another --run folder, or delete this one"
+        )
+
+
+def _claim(folder: Path, config: RunConfig) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.toml").write_text(dump_config(config), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the run cannot be written ({error}): give another --run folder") from error
+
+
+def _show_samples(folder: Path) -> None:
+    for title, record in telling(last_evaluation(JsonLines(folder / "rollouts.jsonl"))).items():
+        console.rule(title, align="left", style="dim")
+        show_text(shorten(as_text(dict(record)), _LONGEST_SAMPLE_CHARS))
+    console.rule(style="dim")
+
+
+def _show_next_commands(folder: Path, *, last_phase: str) -> None:
+    model = folder / "models" / last_phase
+    console.print(f"The run is in {folder}. To go on:", soft_wrap=True)
+    console.print(f"  rstar2 report {folder}", soft_wrap=True)
+    console.print(f"  rstar2 chat --model {model}", soft_wrap=True)
+    console.print(f"  rstar2 eval --model {model} --rollouts 8", soft_wrap=True)
