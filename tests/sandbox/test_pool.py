@@ -12,6 +12,7 @@ import pytest
 
 from rstar2.errors import SandboxError
 from rstar2.sandbox import WorkerPool, cgroup, slot
+from rstar2.sandbox.jail import Isolation
 from rstar2.types import Program, ToolResult, ToolStatus
 
 Run = Callable[..., ToolResult]
@@ -228,6 +229,31 @@ def test_closing_ends_everything_and_refuses_the_rest(runner: asyncio.Runner) ->
         assert len(os.listdir("/proc/self/fd")) == num_fds
 
     runner.run(scenario())
+
+
+def test_the_open_level_still_limits_kills_and_cleans(runner: asyncio.Runner) -> None:
+    daemon = "import os, time\nopen('left', 'w')\nif os.fork() == 0: os.setsid(); time.sleep(987)"
+
+    async def scenario() -> list[ToolResult]:
+        async with WorkerPool(num_workers=1, isolation=Isolation.NONE, libraries=()) as pool:
+            before = len(psutil.Process().children(recursive=True))
+            results = [
+                await pool.run(Program(code=daemon)),
+                await pool.run(Program(code="import os; os.listdir()")),
+                await pool.run(Program(code="while True: pass", time_limit_s=0.2)),
+                await pool.run(Program(code="bytearray(1 << 30)", memory_limit_mb=64)),
+            ]
+            assert len(psutil.Process().children(recursive=True)) == before
+            return results
+
+    results = runner.run(scenario())
+    assert results[1].value == "[]"
+    assert [result.status for result in results] == [
+        ToolStatus.OK,
+        ToolStatus.OK,
+        ToolStatus.TIME_LIMIT,
+        ToolStatus.MEMORY_LIMIT,
+    ]
 
 
 _SERVES_UNTIL_KILLED = """

@@ -66,8 +66,9 @@ class WorkerPool:
 
     async def __aenter__(self) -> Self:
         try:
-            for place in self._places:
-                await self._fill(place)
+            for outcome in await asyncio.gather(*map(self._fill, self._places), return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
         except BaseException:
             await self.close()
             raise

@@ -8,6 +8,8 @@ from types import ModuleType
 LIBRARIES = ("multiprocessing", "mpmath", "numpy", "scipy", "sympy", "math_verify")
 """Every megabyte of them costs each fork: what few programs use, these import themselves."""
 
+_NUM_REHEARSALS = 3
+
 
 def warm_up(libraries: Sequence[str]) -> None:
     """Import the libraries and pay their lazy imports and caches once, in the mother.
@@ -28,10 +30,16 @@ def _use_numpy(numpy: ModuleType) -> None:
 
 
 def _use_sympy(sympy: ModuleType) -> None:
-    x = sympy.Symbol("x")
-    sympy.solve(x**2 - 5 * x + 6, x)
-    sympy.factorint(360)
-    str(sympy.integrate(sympy.sin(x) * x, x))
+    """More than once, until the interpreter has specialised the code: what a child changes, it copies."""
+    x, y = sympy.symbols("x y")
+    for n in range(_NUM_REHEARSALS):
+        str(sympy.solve(x**2 - (2 * n + 5) * x + (n + 2) * (n + 3), x))
+        str(sympy.solve([x + n * y - 1, x - y - n], [x, y]))
+        str(sympy.expand((x + n) ** 3))
+        str(sympy.factor(x**2 - n**2))
+        str(sympy.simplify(sympy.sqrt(8 + n) / 2))
+        str(sympy.integrate(x * sympy.sin(x), x))
+        sympy.factorint(360 + n)
 
 
 def _use_math_verify(math_verify: ModuleType) -> None:
