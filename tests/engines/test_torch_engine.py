@@ -244,6 +244,41 @@ def test_a_turn_asked_for_again_right_after_its_cancellation_is_written() -> Non
     asyncio.run(scenario())
 
 
+def test_a_turn_cancelled_in_the_instant_of_its_end_gives_back_its_room() -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen())
+        task = asyncio.create_task(engine.generate(request("a", (5, 6), max_new_tokens=1)))
+        while not engine.stats.decode_tokens:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert engine.load().kv_tokens_reserved == 0
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_event_during_the_pace_is_not_slept_over() -> None:
+    async def scenario() -> None:
+        asked = 0
+
+        async def pace(is_busy: bool) -> None:
+            nonlocal asked
+            asked += not is_busy
+            if asked == 1:
+                engine.wake()
+
+        engine = engine_of(qwen(), pace=pace)
+        await engine.generate(request("a", (5, 6), max_new_tokens=1))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert asked == 2
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
 def test_room_given_back_by_an_idle_rollout_wakes_the_engine() -> None:
     async def scenario() -> None:
         engine = engine_of(qwen(), kv_tokens=300)

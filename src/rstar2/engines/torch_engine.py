@@ -109,9 +109,9 @@ class TorchEngine:
         self._wake.set()
         try:
             return await outcome
-        finally:
-            if not outcome.done() or outcome.cancelled():
-                self.release(request.rollout_id)
+        except asyncio.CancelledError:
+            self.release(request.rollout_id)
+            raise
 
     def wake(self) -> None:
         """Make an idle engine ask `pace` again: something is due that it cannot see."""
@@ -121,18 +121,14 @@ class TorchEngine:
         outcome = self._outcomes.pop(rollout_id, None)
         if outcome is not None and not outcome.done():
             outcome.set_exception(EngineError(f"rollout {rollout_id} was released before its turn ended"))
-        if not self._batch.abandon(
-            rollout_id
-        ):  # the room of a row is free when it is gone, between iterations
+        if not self._batch.abandon(rollout_id):  # a row keeps its room until it is gone, between iterations
             self._forget(rollout_id)
         self._wake.set()
 
     async def adopt(self, channel: WeightChannel, version: int) -> None:
         """Swap weights; the caller sees to it that nothing runs."""
         if self._batch.num_running:
-            raise EngineError(
-                f"{self._batch.num_running} turns are running; adopt weights when they have ended"
-            )
+            raise EngineError(f"{self._batch.num_running} turns are running; let them end before new weights")
         load_weights(self._model, channel.get(version))
         self._batch.drop_prefixes()
         self._version = version
@@ -152,17 +148,15 @@ class TorchEngine:
         try:
             while True:
                 await self._iterate()
-        except (
-            Exception
-        ) as error:  # survivable for the program: this engine is lost, and says so to each caller
+        except Exception as error:  # survivable: only this engine is lost, and each caller hears why
             self._failure = error
             self._fail_pending(error)
 
     async def _iterate(self) -> None:
+        self._wake.clear()  # before the last look for work: what arrives during it is not slept over
         if self._pace is not None:
             await self._pace(self._is_runnable())
         if not self._is_runnable():
-            self._wake.clear()
             await self._wake.wait()
             return
         begin = time.perf_counter()
@@ -182,9 +176,8 @@ class TorchEngine:
         if self._thread is None:
             drawn, logprobs = batch.compute(plan)
         else:
-            drawn, logprobs = await asyncio.get_running_loop().run_in_executor(
-                self._thread, batch.compute, plan
-            )
+            loop = asyncio.get_running_loop()
+            drawn, logprobs = await loop.run_in_executor(self._thread, batch.compute, plan)
         self._count(plan)
         for row in batch.settle(drawn, logprobs):
             self._finish(row)
