@@ -51,6 +51,7 @@ async def rl_step(
 ) -> RlStep:
     """Collect, resample, learn, publish `version` and let the engines adopt it."""
     began = time.perf_counter()
+    parts.engine_stats()  # forgets what was generated before, for mastery or an evaluation
     parts.watcher.begin(f"{stage.name} step {step + 1}", len(problems) * stage.oversample)
     groups = await parts.collector.collect(
         problems,

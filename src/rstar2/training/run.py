@@ -77,12 +77,14 @@ class TrainingRun:
         if cache is None:
             return
         cached = checkpoint.latest(cache)
-        if cached is not None:
+        # A run that has begun to pre-train goes on by itself: its metrics tell of every step.
+        if cached is not None and self.state.step == 0:
             self.parts.learner.restore(cached.path)
             self.parts.watcher.line(f"base: taken from {cache}")
             return
         steps = self.parts.config.pretraining.steps
         await self._supervise("base", pretraining_samples(self.parts), steps=steps)
+        self._save()
         checkpoint.write(cache, step=steps, state={}, save=self.parts.learner.save, keep=1)
 
     async def _supervise(self, name: str, samples_of: SamplesOfStep, *, steps: int) -> None:
@@ -116,6 +118,9 @@ class TrainingRun:
         problems = self._stage_problems()
         await self._publish()
         while state.step < stage.steps:
+            if reason := reason_to_leave(stage.exit, state.history):
+                parts.watcher.line(f"{stage.name}: left after {state.step} steps, because {reason}")
+                break
             drawn, state.sampler = draw_problems(
                 problems, state.sampler, count=stage.problems_per_step, seed=parts.config.run.seed
             )
@@ -127,9 +132,6 @@ class TrainingRun:
             self._keep_rollouts(stage.name, state.step, done.groups, done.kept)
             parts.watcher.line(step_line(stage.name, state.step, stage.steps, done.metrics))
             self._save_if_due()
-            if reason := reason_to_leave(stage.exit, state.history):
-                parts.watcher.line(f"{stage.name}: left after {state.step} steps, because {reason}")
-                break
 
     async def _enter_stage(self, stage: StageSection) -> None:
         """Choose the stage's problems, and reset the optimizer if it says so."""
