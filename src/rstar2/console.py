@@ -56,7 +56,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def plain_table() -> Table:
     """As narrow as its contents allow."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def show_text(text: str, *, style: str = "") -> None:

@@ -1,0 +1,145 @@
+"""The contract of the command line: exit codes, one sentence per error, nothing half-written."""
+
+import json
+import resource
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+from typer.testing import CliRunner
+
+from rstar2.cli import app
+from rstar2.errors import CheckpointError, DataError
+
+VERBS = ["train", "report", "eval", "chat", "doctor", "data", "data check"]
+
+
+@pytest.fixture
+def run():
+    """Runs the program in this process."""
+
+    def _run(*arguments: str):
+        return CliRunner().invoke(app, list(arguments))
+
+    return _run
+
+
+def _stand_in(monkeypatch, verb: str, name: str, action) -> None:
+    """Put `action` in the place of a verb, so that its heavy imports are never reached."""
+    module = ModuleType(verb)
+    setattr(module, name, action)
+    monkeypatch.setitem(sys.modules, f"rstar2.verbs.{verb}", module)
+
+
+def raising(error: BaseException):
+    def action(*arguments, **options):
+        raise error
+
+    return action
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "mini.toml"
+    path.write_text("[sft]\nsteps = 2\n")
+    return path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(run, verb):
+    result = run(*verb.split(), "--help")
+    assert result.exit_code == 0
+    assert f"Usage: rstar2 {verb}" in result.output.replace("root", "rstar2")
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['rstar2', '--help']\n"
+        "import atexit, rstar2.cli\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'reasoning_gym', 'pydantic'}\n"
+        "atexit.register(lambda: print('loaded:', *heavy & sys.modules.keys(), file=sys.stderr))\n"
+        "rstar2.cli.main()"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, done.stderr.strip()) == (0, "loaded:")
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert cpu_s < 0.5  # not wall time, which says more about what else this machine does
+
+
+def test_the_version_is_that_of_the_package(run):
+    result = run("--version")
+    assert (result.exit_code, result.output.split()[0]) == (0, "rstar2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "missing.toml"], "there is no config file 'missing.toml'"),
+        (["eval", "--model", "/missing"], "there is no checkpoint '/missing'"),
+        (["chat", "--model", "/missing"], "there is no checkpoint '/missing'"),
+        (["eval", "--model", "/missing", "-k", "8"], "raise --rollouts"),
+        (["report", "/missing"], "holds no run"),
+        (["data", "check", "missing.jsonl"], "cannot be read"),
+        (["data", "check", "missing.csv"], "neither *.jsonl nor *.parquet"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(run, arguments, sentence):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["eval"], ["train", "x.toml", "--bogus"]])
+def test_wrong_usage_is_exit_code_2(run, arguments):
+    assert run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("override", ["sft.stepz=3", "sft.steps=-3", "nonsense", "sft.steps.deep=1"])
+def test_a_bad_override_creates_nothing(run, config, tmp_path, override):
+    result = run("train", str(config), "--run", str(tmp_path / "run"), "-s", override)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_prints_the_resolved_config_and_creates_nothing(run, config, tmp_path):
+    result = run("train", str(config), "--run", str(tmp_path / "run"), "-s", "sft.steps=7", "--dry-run")
+    assert result.exit_code == 0
+    assert "steps = 7" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("error", "code"), [(DataError("mend it"), 2), (CheckpointError("mend it"), 1)])
+def test_the_exit_code_tells_bad_input_from_a_failing_world(run, config, monkeypatch, error, code):
+    _stand_in(monkeypatch, "train", "run_training", raising(error))
+    result = run("train", str(config))
+    assert (result.exit_code, result.stderr) == (code, "rstar2: mend it\n")
+
+
+def test_ctrl_c_ends_with_one_line(run, config, monkeypatch):
+    _stand_in(monkeypatch, "train", "run_training", raising(KeyboardInterrupt()))
+    result = run("train", str(config))
+    assert (result.exit_code, result.stderr) == (130, "\nstopped; run the same command to go on\n")
+
+
+def test_a_bug_of_ours_is_not_hidden(run, config, monkeypatch):
+    _stand_in(monkeypatch, "train", "run_training", raising(ZeroDivisionError()))
+    assert isinstance(run("train", str(config)).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(("is_fit", "code"), [(True, 0), (False, 1)])
+def test_the_doctors_verdict_is_the_exit_code(run, monkeypatch, is_fit, code):
+    _stand_in(monkeypatch, "check_machine", "check_machine", lambda: is_fit)
+    assert run("doctor").exit_code == code
+
+
+def test_the_report_says_where_it_is(run, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"phase": "base", "step": 1, "loss": 6.0}) + "\n")
+    result = run("report", str(tmp_path))
+    assert result.exit_code == 0
+    assert "report.html" in result.stdout
+    assert (tmp_path / "report.html").exists()
