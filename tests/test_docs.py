@@ -187,9 +187,9 @@ def rows_of_settings() -> list[Any]:
 
 @pytest.mark.parametrize(("key", "text"), rows_of_settings())
 def test_the_recipe_quotes_the_tiny_config(key, text):
-    config = load_config(ROOT / "configs/tiny.toml").model_dump(mode="json")
-    section, *_, name = key.split(".")
-    found = [stage[name] for stage in config["stages"]] if section == "stages" else [config[section][name]]
+    found: list[Any] = [load_config(ROOT / "configs/tiny.toml").model_dump(mode="json")]
+    for part in key.split("."):
+        found = [stage for stages in found for stage in stages] if part == "*" else [x[part] for x in found]
     assert [value(part) for part in text.split(" / ")] == found
 
 
