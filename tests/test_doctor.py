@@ -6,6 +6,7 @@ import pytest
 
 from rstar2 import doctor
 from rstar2.doctor import Finding, examine
+from rstar2.sandbox.host import Feature
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -18,14 +19,7 @@ def findings() -> dict[str, Finding]:
 def test_the_whole_machine_is_examined(findings):
     expected = {"python", "cores", "memory", "disk", "torch", "gpu", "datasets", "vllm", "ray", "wandb"}
     assert expected <= findings.keys()
-    assert {
-        "tensorboard",
-        "user namespaces",
-        "tmpfs mounts",
-        "seccomp",
-        "landlock",
-        "cgroups",
-    } <= findings.keys()
+    assert {"tensorboard", "sandbox namespaces", "sandbox seccomp", "sandbox huge pages"} <= findings.keys()
 
 
 def test_every_shortcoming_says_what_was_found_and_what_to_do(findings):
@@ -39,7 +33,9 @@ def test_this_interpreter_can_run_what_it_runs(findings):
 
 
 def test_only_the_basics_are_required(findings):
-    assert {name for name, f in findings.items() if f.required} == {"python", "memory", "disk", "torch"}
+    basics = {"python", "memory", "disk", "torch"}
+    walls = {"sandbox namespaces", "sandbox file system", "sandbox seccomp"}
+    assert {name for name, f in findings.items() if f.required} == basics | walls
 
 
 def test_a_full_disk_is_found(monkeypatch, tmp_path):
@@ -56,18 +52,20 @@ def test_a_missing_torch_is_a_finding_and_not_a_crash(monkeypatch):
     assert torch.required
 
 
-def test_a_wall_that_the_kernel_refuses_is_found_with_the_kernels_words(monkeypatch):
-    refused = 'sys.exit("Operation not permitted")'
-    monkeypatch.setattr(doctor, "_PROBES", {"user namespaces": refused, "tmpfs mounts": ""})
-    namespaces, mounts, *_ = doctor._isolation()
-    assert (namespaces.ok, namespaces.found) == (False, "Operation not permitted")
-    assert (mounts.ok, mounts.found) == (True, "permitted")
+def test_what_the_sandbox_lacks_is_found_with_the_reason_and_the_remedy(monkeypatch):
+    lack = Feature(name="seccomp", is_required=True, lack="OSError: refused", remedy="allow it")
+    works = Feature(name="huge pages", is_required=False, lack="", remedy="allow them")
+    monkeypatch.setattr(doctor, "probe_host", lambda: (lack, works))
+    assert list(doctor._sandbox()) == [
+        Finding(name="sandbox seccomp", ok=False, found="OSError: refused", remedy="allow it"),
+        Finding(name="sandbox huge pages", ok=True, found="works", remedy="allow them", required=False),
+    ]
 
 
-def test_other_systems_have_no_walls(monkeypatch):
+def test_other_systems_cannot_seal(monkeypatch):
     monkeypatch.setattr(doctor.sys, "platform", "darwin")
-    (finding,) = doctor._isolation()
-    assert (finding.ok, finding.found) == (False, "darwin")
+    (finding,) = doctor._sandbox()
+    assert (finding.ok, finding.found, finding.required) == (False, "darwin", True)
 
 
 def test_importing_the_doctor_does_not_import_torch():

@@ -1,21 +1,20 @@
 """Is this machine fit to run rstar2? Facts about it, each with a remedy where something is missing.
 
-Nothing is fixed or changed here. Kernel features are tried in a child process, since what a kernel has
-and what a container permits are two things.
+Nothing is fixed or changed here. What the kernel offers to seal programs with is tried by the sandbox itself.
 """
 
-import ctypes
 import importlib.metadata
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from rstar2.sandbox.host import probe_host
 
 _GIB = 2**30
 _MIN_CORES = 2
@@ -52,7 +51,7 @@ def examine(folder: Path = Path()) -> tuple[Finding, ...]:
         lambda: _disk(folder),
         _torch,
         _extras,
-        _isolation,
+        _sandbox,
     ]
     return tuple(finding for check in checks for finding in check())
 
@@ -122,80 +121,16 @@ def _extras() -> Iterator[Finding]:
             yield Finding(name=name, ok=True, found=version, required=False)
 
 
-# What the kernel lets an unprivileged process do to lock itself in.
-
-_PROBE_TOOLS = """
-import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-def call(function, *arguments):
-    if function(*arguments) != 0:
-        sys.exit(os.strerror(ctypes.get_errno()))
-def enter(*namespaces):
-    user, group = os.getuid(), os.getgid()
-    flags = {"user": 0x10000000, "mount": 0x00020000, "network": 0x40000000, "process": 0x20000000}
-    call(libc.unshare, sum(flags[name] for name in namespaces))
-    for name, line in ("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1"):
-        with open("/proc/self/" + name, "w") as file:
-            file.write(line)
-"""
-_MOUNT_TMPFS = """
-enter("user", "mount")
-call(libc.mount, b"none", b"/tmp", b"tmpfs", 0, None)
-"""
-_MOUNT_OVERLAY = """
-for name in ("lower", "upper", "work", "merged"):
-    os.mkdir("/tmp/" + name)
-options = b"lowerdir=/tmp/lower,upperdir=/tmp/upper,workdir=/tmp/work,userxattr"
-call(libc.mount, b"none", b"/tmp/merged", b"overlay", 0, options)
-"""
-_PROBES = {
-    "user namespaces": 'enter("user")',
-    "network and process namespaces": 'enter("user", "network", "process")',
-    "tmpfs mounts": _MOUNT_TMPFS,
-    "overlay mounts": _MOUNT_TMPFS + _MOUNT_OVERLAY,
-}
-_LANDLOCK_CREATE_RULESET = 444
-_LANDLOCK_CREATE_RULESET_VERSION = 1
-
-
-def _isolation() -> Iterator[Finding]:
-    """Each is one layer of the sandbox's walls; fewer of them make weaker walls."""
+def _sandbox() -> Iterator[Finding]:
+    """What programs are sealed with; without the required features no sealed sandbox starts."""
     if sys.platform != "linux":
-        yield _wall("kernel isolation", ok=False, found=sys.platform)
+        yield Finding(name="sandbox", ok=False, found=sys.platform, remedy="run on Linux, or in a container")
         return
-    for name, probe in _PROBES.items():
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _PROBE_TOOLS + probe],
-            capture_output=True,
-            text=True,
-            timeout=30,
+    for feature in probe_host():
+        yield Finding(
+            name=f"sandbox {feature.name}",
+            ok=feature.is_available,
+            found=feature.lack or "works",
+            remedy=feature.remedy,
+            required=feature.is_required,
         )
-        yield _wall(name, ok=done.returncode == 0, found=_last_line(done.stderr) or "permitted")
-    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
-    yield _wall(
-        "seccomp", ok=actions.exists(), found=actions.read_text().strip() if actions.exists() else "no"
-    )
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
-    yield _wall("landlock", ok=version > 0, found=f"version {version}" if version > 0 else "no")
-    yield _cgroup()
-
-
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2]
-
-
-def _cgroup() -> Finding:
-    root = Path("/sys/fs/cgroup")
-    if not (root / "cgroup.controllers").exists():
-        return _wall("cgroups", ok=False, found="version 1 or none")
-    own = root / Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2].lstrip("/")
-    writable = os.access(own, os.W_OK)
-    return _wall("cgroups", ok=writable, found=f"version 2, {'writable' if writable else 'read-only'}")
-
-
-def _wall(name: str, *, ok: bool, found: str) -> Finding:
-    remedy = (
-        "the sandbox has one wall less; let the container or kernel permit it, or run trusted models only"
-    )
-    return Finding(name=name, ok=ok, found=found, remedy=remedy, required=False)

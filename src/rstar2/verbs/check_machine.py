@@ -1,13 +1,11 @@
 """`rstar2 doctor`: what this machine can do, and whether its sandbox holds."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from rstar2.console import console
 from rstar2.doctor import Finding, examine
 from rstar2.errors import SandboxError
-from rstar2.sandbox.host import probe_host
 from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.pool import WorkerPool
 from rstar2.sandbox.probes import HELD, PROBES, Probe
@@ -16,7 +14,7 @@ from rstar2.types import Program
 
 def check_machine() -> bool:
     """Print all findings; whether everything that is required is there."""
-    findings = [*examine(Path()), *_features(), asyncio.run(_sandbox())]
+    findings = [*examine(), asyncio.run(trial())]
     for finding in findings:
         _show(finding)
     is_fit = all(finding.ok for finding in findings if finding.required)
@@ -33,32 +31,21 @@ def _show(finding: Finding) -> None:
         console.print(f"        {finding.remedy}", style="dim", soft_wrap=True)
 
 
-def _features() -> Iterator[Finding]:
-    for feature in probe_host():
-        yield Finding(
-            name=f"sandbox {feature.name}",
-            ok=feature.is_available,
-            found=feature.lack or "works",
-            remedy=feature.remedy,
-            required=feature.is_required,
-        )
-
-
-async def _sandbox(probes: Sequence[Probe] = PROBES) -> Finding:
-    """The level that programs would run at here, tried with hostile programs."""
+async def trial(probes: Sequence[Probe] = PROBES) -> Finding:
+    """The sandbox as programs would meet it here, tried with hostile ones."""
     level = Isolation.default()
     try:
         async with WorkerPool(num_workers=1, isolation=level, libraries=()) as pool:
-            breached = [f"{p.kind}: {p.name}" for p in probes if not await _holds(pool, p)]
+            breaches = [f"{p.kind}: {p.name}" for p in probes if not await _holds(pool, p)]
     except SandboxError as error:
-        breached = [str(error)]
-    verdict = f"{len(probes) - len(breached)} of {len(probes)} attacks refused"
-    return Finding(
-        name="sandbox",
-        ok=not breached,
-        found="; ".join([f"level '{level}', {verdict}", *breached]),
-        remedy="run only programs that you trust on this machine",
-    )
+        return _verdict(ok=False, found=str(error))
+    refused = f"level '{level}', {len(probes) - len(breaches)} of {len(probes)} attacks refused"
+    return _verdict(ok=not breaches, found="; ".join([refused, *breaches]))
+
+
+def _verdict(*, ok: bool, found: str) -> Finding:
+    remedy = "mend what is missing above, or run trusted models only"
+    return Finding(name="sandbox", ok=ok, found=found, remedy=remedy)
 
 
 async def _holds(pool: WorkerPool, probe: Probe) -> bool:
