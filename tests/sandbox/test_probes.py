@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,24 +17,16 @@ from rstar2.types import Program, ToolResult
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="level 'full' needs root")
 
 
-@pytest.fixture(scope="module")
-def sealed_pool(runner: asyncio.Runner) -> Iterator[WorkerPool]:
-    """Of the default level; one worker, as a probe's later programs must meet what the first left."""
-    pool = WorkerPool(num_workers=1)
-    runner.run(pool.__aenter__())
-    yield pool
-    runner.run(pool.close())
-
-
 async def _last_result(pool: WorkerPool, probe: Probe) -> ToolResult:
+    """A pool gives the slot that was used last: the later programs meet what the first one left."""
     return [await pool.run(Program(code=code, time_limit_s=5.0)) for code in probe.programs][-1]
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: f"{probe.kind}-{probe.name}".replace(" ", "-"))
-def test_no_probe_gets_through(runner: asyncio.Runner, sealed_pool: WorkerPool, probe: Probe) -> None:
-    result = runner.run(_last_result(sealed_pool, probe))
+def test_no_probe_gets_through(runner: asyncio.Runner, pool: WorkerPool, probe: Probe) -> None:
+    result = runner.run(_last_result(pool, probe))
     assert result.stdout == f"{HELD}\n", result
-    assert runner.run(sealed_pool.run(Program(code="6 * 7"))).value == "42"
+    assert runner.run(pool.run(Program(code="6 * 7"))).value == "42"
 
 
 def test_every_class_has_at_least_three_probes() -> None:

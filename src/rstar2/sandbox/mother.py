@@ -10,12 +10,12 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NoReturn
 
 from rstar2.sandbox import kernel, pages, program, warmth, wire, zygote
-from rstar2.sandbox.jail import Isolation, jail_for
+from rstar2.sandbox.jail import Isolation, OpenJail, jail_for
 from rstar2.sandbox.wire import SlotOrder
 
 _LARGEST_MESSAGE_BYTES = 4096
@@ -52,6 +52,18 @@ def _warm_up(libraries: Sequence[str]) -> None:
     pages.collapse_heap()
 
 
+def _serve(channel: socket.socket, jail: OpenJail) -> NoReturn:
+    """A failure shows on the service's stderr and ends the slot; its call is tried on another."""
+    try:
+        zygote.serve(channel, jail)
+    except ConnectionError:
+        pass  # the pool is gone
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
 def _become_a_doorman(channel: socket.socket, order: SlotOrder, isolation: Isolation) -> NoReturn:
     """Build the outer walls, leave a zygote inside, and go; a failure is told to the pool.
 
@@ -64,8 +76,7 @@ def _become_a_doorman(channel: socket.socket, order: SlotOrder, isolation: Isola
         if os.fork() == 0:
             jail.build_inner_walls()
             socket.send_fds(channel, [wire.READY], [os.pidfd_open(os.getpid())])
-            with suppress(ConnectionError):
-                zygote.serve(channel, jail)
+            _serve(channel, jail)
     except Exception as error:  # whatever it is, the pool must hear that there is no sealed slot
         channel.send(f"the sandbox cannot be sealed on this machine: {error}".encode())
     finally:

@@ -11,7 +11,43 @@ from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.slot import Slot, SlotDied, readable
 from rstar2.sandbox.wire import SlotOrder
 
-_LARGEST_MESSAGE_BYTES = 4096
+_NUM_ATTEMPTS = 2
+
+
+class _Mother:
+    """A process that is being started, lives, or is being ended; `end` may be called at any time."""
+
+    def __init__(self, isolation: Isolation, libraries: Sequence[str]) -> None:
+        self._control, hers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with hers:
+            self._process = subprocess.Popen(
+                boot.command("mother", str(hers.fileno()), isolation, *libraries),
+                pass_fds=[hers.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=boot.ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,
+            )
+
+    async def be_ready(self) -> None:
+        """Wait until she has imported her libraries."""
+        await readable(self._control.fileno())
+        if self._control.recv(len(wire.READY)) != wire.READY:
+            raise SandboxError("the sandbox could not import its libraries; see the traceback on stderr")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask_for(self, order: SlotOrder, channel: socket.socket) -> None:
+        """Have a zygote born that serves on `channel`; OSError if she is dead."""
+        socket.send_fds(self._control, [order.pack()], [channel.fileno()])
+
+    async def end(self) -> None:
+        self._control.close()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
 
 
 class Nursery:
@@ -20,60 +56,54 @@ class Nursery:
     def __init__(self, isolation: Isolation, libraries: Sequence[str]) -> None:
         self._isolation = isolation
         self._libraries = libraries
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self._mother: _Mother | None = None
         self._lock = asyncio.Lock()
+        self._is_closed = False
 
     async def new_slot(self, order: SlotOrder) -> Slot:
-        """A warm slot as ordered."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        control = None
-        try:
-            with theirs:
-                async with self._lock:
-                    control = await self._mother()
-                    socket.send_fds(control, [order.pack()], [theirs.fileno()])
-            return await Slot.connect(ours)
-        except BaseException as error:
-            ours.close()
-            if isinstance(error, OSError | SlotDied):
-                if control is self._control:
-                    await self.close()
-                raise SlotDied("the sandbox's mother process died; the next call starts another") from error
-            raise
+        """A warm slot as ordered; SlotDied if two were lost at birth."""
+        for attempt in range(1, _NUM_ATTEMPTS + 1):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.setblocking(False)
+            try:
+                with theirs:
+                    await self._ask_for(order, theirs)
+                return await Slot.connect(ours)
+            except BaseException as error:
+                ours.close()
+                if not isinstance(error, OSError | SlotDied) or attempt == _NUM_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
 
     async def close(self) -> None:
-        """End the mother; the next slot asked for starts another."""
-        control, self._control = self._control, None
-        process, self._process = self._process, None
-        if control is not None:
-            control.close()
-        if process is not None:
-            process.kill()
-            await asyncio.to_thread(process.wait)
+        """End the mother, for good."""
+        self._is_closed = True
+        async with self._lock:
+            await self._end_mother()
 
-    async def _mother(self) -> socket.socket:
-        """Control socket of a living mother."""
-        if self._control is None or self._process is None or self._process.poll() is not None:
-            await self.close()
-            self._control = await self._start()
-        return self._control
+    async def _ask_for(self, order: SlotOrder, channel: socket.socket) -> None:
+        async with self._lock:
+            if self._mother is None or not self._mother.is_alive:
+                await self._replace_mother()
+            assert self._mother is not None
+            try:
+                self._mother.ask_for(order, channel)
+            except OSError as error:
+                await self._end_mother()
+                raise SlotDied("the sandbox's mother process died; another is started at need") from error
 
-    async def _start(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                boot.command("mother", str(theirs.fileno()), self._isolation, *self._libraries),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=boot.ENVIRONMENT,
-                cwd="/",
-                start_new_session=True,
-            )
-        await readable(ours.fileno())
-        if ours.recv(_LARGEST_MESSAGE_BYTES) != wire.READY:
-            ours.close()
-            raise SandboxError("the sandbox could not import its libraries; see the traceback on stderr")
-        return ours
+    async def _replace_mother(self) -> None:
+        await self._end_mother()
+        if self._is_closed:
+            raise SandboxError("the sandbox is closed; open a new pool to run programs")
+        self._mother = _Mother(self._isolation, self._libraries)
+        try:
+            await self._mother.be_ready()
+        except BaseException:
+            await self._end_mother()
+            raise
+
+    async def _end_mother(self) -> None:
+        mother, self._mother = self._mother, None
+        if mother is not None:
+            await mother.end()

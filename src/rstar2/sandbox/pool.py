@@ -125,10 +125,13 @@ class WorkerPool:
                 place.slot = None
             place.order.home.mkdir(exist_ok=True)
             place.slot = await self._nursery.new_slot(place.order)
+            if self._is_closed:  # by somebody else, meanwhile
+                await place.slot.close()
         return place.slot
 
 
 async def _run_on(slot: Slot, program: Program) -> ToolResult:
+    assert program.time_limit_s > 0
     request = Request(
         time_limit_s=program.time_limit_s,
         memory_limit_bytes=program.memory_limit_mb << 20,

@@ -21,19 +21,24 @@ from rstar2.sandbox.jail import OpenJail
 from rstar2.sandbox.wire import Ending, Reply, Request
 
 _NUM_FDS = wire.REPORT + 1
-_CODE_FD, _REPORT_FD = 3, 4
+_CODE_FD, _REPORT_FD, _STARTED_FD = 3, 4, 5
 """Where a child finds them; 0, 1 and 2 are its standard streams."""
 _HIGHEST_FD = 256
 
 
+class ChildNotStarted(Exception):
+    """The child of a call ended before the program began: nothing that the program could be blamed for."""
+
+
 def serve(channel: socket.socket, jail: OpenJail) -> None:
     """Answer requests until the pool hangs up."""
+    started = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     while True:
         message, fds, _, _ = socket.recv_fds(channel, 256, _NUM_FDS)
         if not message:
             return
         if message != wire.INTERRUPT:
-            channel.send(_answer(channel, jail, Request.unpack(message), fds).pack())
+            channel.send(_answer(channel, jail, Request.unpack(message), [*fds, started]).pack())
 
 
 def _answer(channel: socket.socket, jail: OpenJail, request: Request, fds: list[int]) -> Reply:
@@ -43,12 +48,14 @@ def _answer(channel: socket.socket, jail: OpenJail, request: Request, fds: list[
     if child == 0:
         _become_the_program(jail, request, fds)
     jail.after_fork()
-    for fd in fds:
+    *own_fds, started = fds
+    for fd in own_fds:
         os.close(fd)
     ending = _await(child, channel, request.time_limit_s)
     wall_s = time.monotonic() - started_s
     exit_code, cpu_s = _end_all(child, jail)
     if ending is Ending.EXITED:
+        _check_that_it_started(started)
         ending = _true_ending(jail, request, exit_code, cpu_s)
     return Reply(ending=ending, reusable=jail.is_clean(), exit_code=exit_code, wall_s=wall_s, cpu_s=cpu_s)
 
@@ -56,12 +63,14 @@ def _answer(channel: socket.socket, jail: OpenJail, request: Request, fds: list[
 def _become_the_program(jail: OpenJail, request: Request, fds: list[int]) -> NoReturn:
     """In the child: only the call's own descriptors remain, then the jail closes, then the program runs."""
     try:
-        for target, fd in zip((_CODE_FD, 0, 1, 2, _REPORT_FD), fds, strict=True):
+        for target, fd in zip((_CODE_FD, 0, 1, 2, _REPORT_FD, _STARTED_FD), fds, strict=True):
             os.dup2(fd, target + _HIGHEST_FD, inheritable=False)
-        for target in range(_REPORT_FD + 1):
+        for target in range(_STARTED_FD + 1):
             os.dup2(target + _HIGHEST_FD, target, inheritable=target <= 2)
-        os.closerange(_REPORT_FD + 1, 2 * _HIGHEST_FD)
+        os.closerange(_STARTED_FD + 1, 2 * _HIGHEST_FD)
         jail.enter(request)
+        os.eventfd_write(_STARTED_FD, 1)
+        os.close(_STARTED_FD)
         program.run_program(_CODE_FD, _REPORT_FD, request.file_limit_bytes)
     finally:
         os._exit(1)
@@ -94,6 +103,14 @@ def _end_all(child: int, jail: OpenJail) -> tuple[int, float]:
         cpu_s += used.ru_utime + used.ru_stime
         if pid == child:
             exit_code = os.waitstatus_to_exitcode(status)
+
+
+def _check_that_it_started(started: int) -> None:
+    """The child says so on a descriptor that it closes before it reads the program, so none can pretend."""
+    try:
+        os.eventfd_read(started)
+    except BlockingIOError as error:
+        raise ChildNotStarted from error
 
 
 def _true_ending(jail: OpenJail, request: Request, exit_code: int, cpu_s: float) -> Ending:
