@@ -3,7 +3,7 @@
 A rollout gets a permit (an engine and `max_total_tokens` of its KV room) with its first turn and keeps
 both until `release`; later turns go to the same engine, which holds their prefix. The dispatcher does
 its own sums over permits, because an engine's `load()` may lag behind what was just sent to it.
-When an engine fails, its rollout moves to another one with all its tokens, at most `max_moves` times.
+When an engine fails, its rollout moves to another one with all its tokens, `max_moves` times a turn at most.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from rstar2.rollout.placement import can_ever_fit, placement
 from rstar2.types import EngineLoad, Generation, GenerationRequest
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     request: GenerationRequest
     excluded: frozenset[int]
@@ -47,7 +47,7 @@ class Dispatcher:
             except EngineError:
                 self.release(request.rollout_id)
                 excluded |= {index}
-                if len(excluded) > self._max_moves or len(excluded) == len(self._engines):
+                if len(excluded) > self._max_moves or not self._fits_somewhere(request, excluded):
                     raise
                 self.num_moves += 1
 
@@ -80,7 +80,7 @@ class Dispatcher:
     async def _permit(self, request: GenerationRequest, excluded: frozenset[int]) -> int:
         if request.rollout_id in self._permits:
             return self._permits[request.rollout_id][0]
-        if not can_ever_fit(self.loads(), need_tokens=request.max_total_tokens):
+        if not self._fits_somewhere(request, excluded):
             raise CapacityError(
                 f"a rollout of up to {request.max_total_tokens} tokens fits no engine: "
                 "raise engine.kv_tokens or lower max_response_tokens"
@@ -93,8 +93,13 @@ class Dispatcher:
         except asyncio.CancelledError:
             if waiting in self._queue:
                 self._queue.remove(waiting)
+                self._admit()  # those behind it may need less room
             self.release(request.rollout_id)
             raise
+
+    def _fits_somewhere(self, request: GenerationRequest, excluded: frozenset[int]) -> bool:
+        loads = [load for i, load in enumerate(self.loads()) if i not in excluded]
+        return can_ever_fit(loads, need_tokens=request.max_total_tokens)
 
     def _admit(self) -> None:
         """First come, first served: the head waits for room and nobody overtakes it, so none starves."""
