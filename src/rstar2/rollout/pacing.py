@@ -4,7 +4,8 @@ Tool latencies differ from run to run; if results entered as they come, batches 
 differently each time and the last bits of the log-probs with them. `StepPacer` counts engine steps
 instead of seconds: a result is delivered exactly `delay_steps` after its call, and the engine waits in
 the rare case that it is not there yet. The tools still run meanwhile; only the delivery is fixed. So a
-run on CPU repeats bit by bit, which exact resume rests on.
+run on CPU repeats bit by bit, which exact resume rests on. Engines that share a pacer share its count, and
+wait together: how far one gets must not depend on how long another waits for a tool.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ class Pacer(Protocol):
 class FreePacer:
     """Every result at once: fastest, and different from run to run."""
 
+    num_waits = 0
+
     async def deliver(self, work: Awaitable[T]) -> T:
         return await work
 
@@ -36,6 +39,7 @@ class StepPacer:
         self._delay_steps = delay_steps
         self._step = 0
         self._due: deque[tuple[int, asyncio.Future[None], asyncio.Future[None]]] = deque()
+        self._turn = asyncio.Lock()
         self.on_call: Sequence[Callable[[], None]] = ()
         """Called at every tool call: wakes the engines, so that an idle one comes to `pace` again."""
         self.num_waits = 0
@@ -57,6 +61,10 @@ class StepPacer:
 
     async def pace(self, busy: bool) -> None:
         """The engine's hook before each of its steps; an idle engine jumps to the next delivery."""
+        async with self._turn:
+            await self._advance(busy)
+
+    async def _advance(self, busy: bool) -> None:
         self._step += 1
         if not busy and self._due:
             self._step = max(self._step, self._due[0][0])
