@@ -20,13 +20,16 @@ def test_every_problem_comes_once_per_epoch(num: int, counts: list[int], seed: i
         some, state = draw_problems(problems(num), state, count=count, seed=seed)
         assert len(some) == count
         drawn += [problem.id for problem in some]
+    num_whole = len(drawn) // num
     epochs = [drawn[start : start + num] for start in range(0, len(drawn), num)]
     assert all(max(Counter(epoch).values()) == 1 for epoch in epochs)
-    assert state == SamplerState(epoch=len(drawn) // num, consumed=frozenset(drawn[len(drawn) // num * num :]))
+    assert state == SamplerState(epoch=num_whole, consumed=frozenset(drawn[num_whole * num :]))
 
 
 @given(num=st.integers(1, 12), cut=st.integers(0, 20), rest=st.integers(0, 20), seed=st.integers(0, 99))
-def test_going_on_from_a_state_is_the_same_as_never_stopping(num: int, cut: int, rest: int, seed: int) -> None:
+def test_going_on_from_a_state_is_the_same_as_never_stopping(
+    num: int, cut: int, rest: int, seed: int
+) -> None:
     whole, whole_state = draw_problems(problems(num), SamplerState(), count=cut + rest, seed=seed)
     first, state = draw_problems(problems(num), SamplerState(), count=cut, seed=seed)
     second, state = draw_problems(problems(num), state, count=rest, seed=seed)

@@ -11,8 +11,14 @@ def outcomes(rewards: list[float], all_correct_share: float = 0.0) -> list[StepO
 
 def group(problem_id: str, rewards: list[float], num_dropped: int = 0) -> Group:
     rollout = Rollout(
-        problem_id=problem_id, index=0, segments=(), turns=(), ending=Ending.FINISHED, answer=None, num_answers=0
-    )  # fmt: skip
+        problem_id=problem_id,
+        index=0,
+        segments=(),
+        turns=(),
+        ending=Ending.FINISHED,
+        answer=None,
+        num_answers=0,
+    )
     return Group(
         problem=Problem(id=problem_id, question="q", answer="1"),
         rollouts=tuple(GradedRollout(rollout=rollout, reward=reward) for reward in rewards),
@@ -21,8 +27,9 @@ def group(problem_id: str, rewards: list[float], num_dropped: int = 0) -> Group:
 
 
 @pytest.mark.parametrize(
-    ("step", "warmup_steps", "lr"), [(0, 0, 4.0), (7, 0, 4.0), (0, 3, 1.0), (2, 3, 3.0), (3, 3, 4.0), (9, 3, 4.0)]
-)  # fmt: skip
+    ("step", "warmup_steps", "lr"),
+    [(0, 0, 4.0), (7, 0, 4.0), (0, 3, 1.0), (2, 3, 3.0), (3, 3, 4.0), (9, 3, 4.0)],
+)
 def test_the_rate_rises_in_a_line_and_stays(step: int, warmup_steps: int, lr: float) -> None:
     assert warmed_up(4.0, step=step, warmup_steps=warmup_steps) == pytest.approx(lr)
 

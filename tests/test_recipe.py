@@ -1,0 +1,192 @@
+"""The whole recipe as a child process, shrunken until it takes seconds: a killed run ends with the same bits.
+
+The tiny model learns one conversation by heart (call `print(2)`, answer 2), so that its rollouts call the
+real sandbox, and some of them are right: the greatest common divisor of a problem is often 2.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstar2.protocol.template import call_text
+
+CONFIG = """
+[run]
+seed = 6
+threads = 1
+tool_delay_steps = 3
+checkpoint_every_s = 0
+save_rollouts = 8
+
+[problems]
+num_train = 6
+num_test = 4
+tasks = {{ gcd = {{}} }}
+
+[protocol]
+system = "Use Python."
+user = "{{question}}"
+
+[model.tiny]
+hidden_size = 32
+num_layers = 2
+num_heads = 2
+num_kv_heads = 1
+head_dim = 16
+intermediate_size = 64
+vocab_size = 640
+
+[pretraining]
+steps = 3
+documents_per_step = 4
+num_problems = 40
+
+[sft]
+steps = 50
+samples_per_step = 4
+lr = 0.02
+warmup_steps = 2
+files = ["{conversations}"]
+
+[engine]
+kv_tokens = 8192
+
+[sandbox]
+workers = 2
+
+[evaluation]
+temperature = 1.0
+max_response_tokens = 96
+max_turns = 2
+
+[[stages]]
+name = "rl1"
+steps = 2
+problems_per_step = 2
+oversample = 4
+group_size = 4
+max_response_tokens = 96
+max_turns = 2
+lr = 1e-3
+warmup_steps = 0
+
+[[stages]]
+name = "rl2"
+steps = 2
+problems_per_step = 2
+oversample = 4
+group_size = 4
+max_response_tokens = 96
+max_turns = 2
+lr = 1e-3
+warmup_steps = 0
+problems = "unmastered"
+mastery_rollouts = 2
+"""
+
+QUESTION = "Find the Greatest Common Divisor (GCD) of these numbers: {}, {}. "
+NUMBERS = ((12, 35), (7, 150), (264, 89), (900, 11), (31, 478), (625, 16))
+
+NUM_LINES = 3 + 50 + 2 + 2
+KILLS = ((2, 0.0), (30, 0.0), (54, 0.0), (55, 0.2))
+"""(lines of metrics.jsonl, seconds after them): in pre-training, SFT and RL, and between the stages."""
+
+
+def conversation(a: int, b: int) -> list[dict[str, str]]:
+    return [
+        {"role": "system", "content": "Use Python."},
+        {"role": "user", "content": QUESTION.format(a, b) + "Give only the GCD as your final answer."},
+        {"role": "assistant", "content": "</reason>" + call_text("print(2)")},
+        {"role": "tool", "content": "2"},
+        {"role": "assistant", "content": "</reason><answer>\\boxed{2}</answer>"},
+    ]
+
+
+def start(folder: Path) -> "subprocess.Popen[str]":
+    """`rstar2 train` with a home of its own, where the base is cached."""
+    folder.mkdir(exist_ok=True)
+    conversations = folder.parent / "conversations.jsonl"
+    lines = (json.dumps({"messages": conversation(a, b)}) + "\n" for a, b in NUMBERS)
+    conversations.write_text("".join(lines))
+    config = folder.parent / "shrunken.toml"
+    config.write_text(CONFIG.format(conversations=conversations))
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from rstar2.cli import main; main()",
+            "train",
+            config,
+            "--run",
+            folder / "run",
+        ],
+        env={**os.environ, "HOME": str(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(folder: Path) -> None:
+    child = start(folder)
+    _, stderr = child.communicate(timeout=100)
+    assert child.returncode == 0, stderr
+
+
+def kill_after(folder: Path, *, num_lines: int, delay_s: float) -> None:
+    metrics = folder / "run" / "metrics.jsonl"
+    with start(folder) as child:
+        while child.poll() is None:
+            if metrics.exists() and metrics.read_bytes().count(b"\n") >= num_lines:
+                time.sleep(delay_s)
+                child.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+    assert child.returncode == -signal.SIGKILL, f"the run ended before it had {num_lines} lines of metrics"
+
+
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    """Every metric but times, and but the peak since the process started."""
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.endswith(("_s", "peak_running"))}
+        for line in lines
+    ]
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    rows = json.loads((folder / "run" / "summary.json").read_text())["stages"]
+    return [{name: value for name, value in row.items() if name != "wall_s"} for row in rows]
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with ThreadPoolExecutor(1) as beside:
+        uninterrupted = beside.submit(finish, whole)
+        for num_lines, delay_s in KILLS:
+            kill_after(killed, num_lines=num_lines, delay_s=delay_s)
+        finish(killed)
+        uninterrupted.result()
+
+    metrics = metrics_of(whole)
+    assert len(metrics) == NUM_LINES
+    learned = [
+        line for line in metrics if line["phase"] in ("rl1", "rl2") and line["learner_num_target_tokens"]
+    ]
+    assert learned, "no group had mixed rewards: reinforcement learning was not put to the test"
+    assert any(line["calls_per_rollout"] > 0 for line in learned)
+
+    assert metrics_of(killed) == metrics
+    assert rows_of(killed) == rows_of(whole)
+    for name in ("rollouts.jsonl", "models/base/model.safetensors", "models/rl2/model.safetensors"):
+        assert (killed / "run" / name).read_bytes() == (whole / "run" / name).read_bytes(), name
