@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from rstar2.config import EngineSection, FieldMap, ProblemsSection, RunConfig
+from rstar2.config import EngineSection, FieldMap, ProblemsSection, RunConfig, SandboxSection
 from rstar2.engines.torch_engine import TorchEngine
 from rstar2.errors import ConfigError
 from rstar2.learner.learner import TorchLearner
@@ -19,11 +19,12 @@ from rstar2.problems.filters import apply_filters, with_integer_answers, without
 from rstar2.problems.gym import draw
 from rstar2.problems.load import Fields, load
 from rstar2.protocol.template import Template, chatml_template
-from rstar2.protocol.tokenizer import HuggingFaceTokenizer, load_tokenizer
+from rstar2.protocol.tokenizer import HuggingFaceTokenizer, load_tokenizer, speak_chatml
 from rstar2.rewards.outcome import OutcomeGrader
 from rstar2.rollout.collector import Collector, ToolLimits
 from rstar2.rollout.dispatcher import Dispatcher
 from rstar2.rollout.pacing import FreePacer, StepPacer
+from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.pool import WorkerPool
 from rstar2.training.base import base_key, tiny_tokenizer
 from rstar2.training.parts import Parts, Watcher
@@ -80,11 +81,16 @@ class Players:
     collector: Collector
     dispatcher: Dispatcher
     engines: Sequence[TorchEngine]
+    pacer: FreePacer | StepPacer
     _last: dict[str, float] = field(default_factory=dict)
 
     def stats_since_last_call(self) -> dict[str, float]:
         """Counters of all engines together, as growth since the last call; peaks as they are."""
-        totals: dict[str, float] = {}
+        totals: dict[str, float] = {
+            "tool_retries": self.collector.num_retries,
+            "engine_moves": self.dispatcher.num_moves,
+            "waits_for_tools": self.pacer.num_waits,
+        }
         for engine in self.engines:
             for name, value in asdict(engine.stats).items():
                 totals[name] = totals.get(name, 0) + value
@@ -103,7 +109,7 @@ async def collecting(
         pacer.on_call = [engine.wake for engine in engines]
     dispatcher = Dispatcher(engines)
     try:
-        async with WorkerPool(num_workers=config.sandbox.workers) as sandbox:
+        async with sandbox_pool(config.sandbox) as sandbox:
             grader = OutcomeGrader(sandbox, time_limit_s=config.sandbox.grading_time_limit_s)
             await grader.check_canaries()
             collector = Collector(
@@ -119,9 +125,15 @@ async def collecting(
                 ),
                 run_seed=config.run.seed,
             )
-            yield Players(collector, dispatcher, engines)
+            yield Players(collector, dispatcher, engines, pacer)
     finally:
         await dispatcher.close()
+
+
+def sandbox_pool(section: SandboxSection) -> WorkerPool:
+    """The in-process sandbox at the configured level; never at a weaker one."""
+    isolation = None if section.isolation == "sealed" else Isolation(section.isolation)
+    return WorkerPool(num_workers=section.workers, isolation=isolation)
 
 
 def problem_sets(section: ProblemsSection, *, seed: int) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
@@ -149,7 +161,7 @@ def _clean(section: ProblemsSection, problems: Sequence[Problem]) -> tuple[Probl
     """Integer answers, no repeats, nothing that overlaps a benchmark (paper 4.2)."""
     benchmarks = [*section.decontaminate_against, *section.test_files, *section.validation_files]
     banned = benchmark_grams(p.question for p in _from_files(benchmarks, section.fields))
-    kept, counts = apply_filters(
+    kept, _ = apply_filters(
         problems,
         {
             "integer answer": with_integer_answers,
@@ -157,8 +169,6 @@ def _clean(section: ProblemsSection, problems: Sequence[Problem]) -> tuple[Probl
             "8-gram overlap": lambda ps: without_overlap(ps, banned),
         },
     )
-    if not kept:
-        raise ConfigError(f"no training problem is left after the filters: {counts}; check problems.fields")
     return kept[: section.num_train]
 
 
@@ -169,7 +179,7 @@ def _policy(
     if config.model.base != "tiny":
         tokenizer = load_tokenizer(config.model.base)
         if config.protocol.template == "chatml":
-            tokenizer.hf.chat_template = chatml_template()
+            speak_chatml(tokenizer, chatml_template())
         return tokenizer, load_model(config.model.base, _DTYPES[config.model.dtype]), None, ()
     if config.problems.source != "gym":
         raise ConfigError('model.base = "tiny" reads text about gym tasks: set problems.source = "gym"')

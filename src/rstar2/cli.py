@@ -30,6 +30,15 @@ class Verbs(TyperGroup):
             raise typer.Exit(130) from stop
 
 
+_COMPUTE_DEFAULTS = {
+    # Idle OpenMP threads sleep instead of spinning, because the sandboxed programs share these cores.
+    "OMP_WAIT_POLICY": "passive",
+    # oneDNN keeps a kernel per matrix shape; packed batches have ever new shapes, at 10 MB a step.
+    "LRU_CACHE_CAPACITY": "32",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
+}
+"""Environment of torch's libraries, which read it once, when they are loaded."""
+
 app = typer.Typer(
     cls=Verbs,
     add_completion=False,
@@ -198,8 +207,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point."""
-    # Before torch is loaded: idle OpenMP threads must sleep, not spin, as programs share these cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    for name, value in _COMPUTE_DEFAULTS.items():
+        os.environ.setdefault(name, value)
     # The bars and advice of the libraries below would tear ours apart.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")

@@ -152,7 +152,8 @@ class EngineSection(Section):
 class SandboxSection(Section):
     workers: int = Field(4, ge=1)
     """Programs that may run at the same time."""
-    isolation: Literal["full", "user", "none"] = "full"
+    isolation: Literal["sealed", "full", "user", "none"] = "sealed"
+    """`sealed` is `full` for root and `user` for everybody else; see docs/sandbox.md."""
     time_limit_s: float = Field(4.0, gt=0)
     """Per tool call (release: 4 s)."""
     memory_limit_mb: int = Field(512, ge=64)

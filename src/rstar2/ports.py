@@ -99,8 +99,13 @@ class OptimizerKind(StrEnum):
 class Learner(Protocol):
     """Owns the policy's parameters and optimizer."""
 
-    def step(self, samples: Sequence[TrainSample], *, objective: Objective, lr: float) -> StepReport:
-        """One optimizer step over all samples, with one global token denominator."""
+    def step(
+        self, samples: Sequence[TrainSample], *, objective: Objective, lr: float, temperature: float = 1.0
+    ) -> StepReport:
+        """One optimizer step over all samples, with one global token denominator.
+
+        `temperature` is the one that the tokens were sampled at: log-probs are of that distribution.
+        """
 
     def publish(self, channel: WeightChannel, version: int) -> None: ...
 

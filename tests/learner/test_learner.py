@@ -10,6 +10,7 @@ from torch import Tensor
 from rstar2.errors import CheckpointError
 from rstar2.learner.learner import TorchLearner
 from rstar2.models.loading import build_tiny, load_model
+from rstar2.models.packed_attention import use_packed_attention
 from rstar2.ports import Objective, OptimizerKind
 from rstar2.types import TrainSample
 from rstar2.weights import MemoryChannel
@@ -216,3 +217,17 @@ def test_a_broken_optimizer_state_is_refused(tmp_path: Path, damage: str) -> Non
         torch.save({"format": 0}, path)
     with pytest.raises(CheckpointError):
         learner().restore(tmp_path)
+
+
+def test_log_probs_are_those_of_the_sampling_temperature() -> None:
+    policy = learner()
+    sample = batch()[0]
+    policy.model.set_attn_implementation("sdpa")
+    logits = policy.model(input_ids=torch.tensor(sample.token_ids)[None]).logits[0, :-1]
+    tempered = (logits / 0.5).log_softmax(-1)
+    exact = (0.0, *tempered.gather(1, torch.tensor(sample.token_ids)[1:, None])[:, 0].tolist())
+    use_packed_attention(policy.model)
+    sampled = replace(sample, logprobs=exact)
+    right = policy.step([sampled], objective=Objective.POLICY, lr=0.0, temperature=0.5)
+    wrong = policy.step([sampled], objective=Objective.POLICY, lr=0.0)
+    assert right["mismatch_max"] < 1e-4 < 1e-3 < wrong["mismatch_max"]

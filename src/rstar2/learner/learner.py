@@ -34,7 +34,7 @@ class TorchLearner:
 
     `old_logprobs` says which policy is the old one of the loss: `recomputed` is the current one (one update
     per rollout batch, ratio exactly 1), `sampled` the one that wrote the tokens (several updates per batch).
-    `temperature` must be the one that the tokens were sampled at. With `bf16`, forward and backward run in
+    With `bf16`, forward and backward run in
     bfloat16 while parameters, optimizer and softmax stay float32.
     """
 
@@ -50,7 +50,6 @@ class TorchLearner:
         clip_high: float = 0.28,
         importance_cap: float | None = None,
         old_logprobs: Literal["recomputed", "sampled"] = "recomputed",
-        temperature: float = 1.0,
         logprob_chunk_tokens: int = 2048,
         bf16: bool = False,
     ) -> None:
@@ -59,7 +58,6 @@ class TorchLearner:
         self._betas, self._weight_decay, self._grad_clip = betas, weight_decay, grad_clip
         self._clip_low, self._clip_high, self._importance_cap = clip_low, clip_high, importance_cap
         self._old_logprobs = old_logprobs
-        self._temperature = temperature
         self._logprob_chunk_tokens = logprob_chunk_tokens
         self._bf16 = bf16
         use_packed_attention(model)
@@ -69,7 +67,9 @@ class TorchLearner:
         """Forget the moments: a new stage starts from the weights alone."""
         self._optimizer = Optimizers(self.model, kind, betas=self._betas, weight_decay=self._weight_decay)
 
-    def step(self, samples: Sequence[TrainSample], *, objective: Objective, lr: float) -> StepReport:
+    def step(
+        self, samples: Sequence[TrainSample], *, objective: Objective, lr: float, temperature: float = 1.0
+    ) -> StepReport:
         """One optimizer step; without any target token nothing happens, and `num_target_tokens` says so."""
         samples = [s for s in samples if any(s.loss_mask)]
         num_targets = sum(sum(s.loss_mask) for s in samples)
@@ -80,7 +80,7 @@ class TorchLearner:
         shares: defaultdict[str, float] = defaultdict(float)
         peaks: defaultdict[str, float] = defaultdict(float)
         for micro_batch in self._pack(samples):
-            logprobs_T, entropy_T = self._logprobs(micro_batch)
+            logprobs_T, entropy_T = self._logprobs(micro_batch, temperature)
             terms = self._loss(objective, micro_batch, logprobs_T, num_targets)
             torch.autograd.backward(terms.loss)
             shares["loss"] += terms.loss.item()
@@ -96,7 +96,7 @@ class TorchLearner:
     def score(self, sequences: Sequence[Sequence[int]]) -> list[tuple[TokenScore, ...]]:
         """What the policy thinks of every token but the first of each sequence, given those before it.
 
-        At the learner's temperature. A sequence of n tokens has n - 1 scores; n is 2 or more.
+        At temperature 1. A sequence of n tokens has n - 1 scores; n is 2 or more.
         """
         assert all(len(ids) >= 2 for ids in sequences)
         samples = [
@@ -141,7 +141,7 @@ class TorchLearner:
     def _pack(self, samples: Sequence[TrainSample]) -> Iterator[MicroBatch]:
         return pack(samples, micro_batch_tokens=self._micro_batch_tokens, device=self.model.device)
 
-    def _logprobs(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+    def _logprobs(self, batch: MicroBatch, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """(log-prob, entropy) of every target, nats."""
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._bf16):
             output = self.model.base_model(
@@ -156,7 +156,7 @@ class TorchLearner:
             hidden_TD.to(dtype),
             self.model.get_output_embeddings().weight.to(dtype),
             batch.target_T,
-            temperature=self._temperature,
+            temperature=temperature,
             chunk_tokens=self._logprob_chunk_tokens,
         )
 

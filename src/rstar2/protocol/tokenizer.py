@@ -61,6 +61,21 @@ def load_tokenizer(name_or_folder: str) -> HuggingFaceTokenizer:
         ) from error
 
 
+def speak_chatml(tokenizer: HuggingFaceTokenizer, chat_template: str) -> None:
+    """Make a given tokenizer write our chat format: its template, and `<|im_end|>` as the end of a turn.
+
+    Base models such as Qwen3-14B-Base know the token but end texts with another one.
+    """
+    end = "<|im_end|>"
+    if end not in tokenizer.hf.get_vocab():
+        raise InputError(
+            f"the tokenizer has no {end} token, so it cannot write our chat format: "
+            'set protocol.template = "checkpoint" to use its own'
+        )
+    tokenizer.hf.chat_template = chat_template
+    tokenizer.hf.eos_token = end
+
+
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, chat_template: str) -> HuggingFaceTokenizer:
     """A byte-level BPE with ChatML and tool tags as single tokens, trained on `texts`.
 

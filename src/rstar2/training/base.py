@@ -7,8 +7,9 @@ from pathlib import Path
 
 import rstar2.corpus as corpus
 from rstar2.config import RunConfig
-from rstar2.corpus.documents import document
-from rstar2.protocol.template import Template, chatml_template
+from rstar2.corpus.documents import document, pick_kind
+from rstar2.corpus.worked import attempts
+from rstar2.protocol.template import Template, call_text, chatml_template
 from rstar2.protocol.tokenizer import HuggingFaceTokenizer, load_tokenizer, train_tokenizer
 from rstar2.training.supervised import kinds
 from rstar2.types import Problem
@@ -42,18 +43,21 @@ def tiny_tokenizer(config: RunConfig, problems: list[Problem], folder: Path) -> 
         for _ in range(TOKENIZER_DOCUMENTS)
     ]
     return train_tokenizer(
-        [*texts, *_chat_samples(config, texts)],
+        [*texts, *_chat_samples(config, problems, rng)],
         vocab_size=config.model.tiny.vocab_size,
         chat_template=chatml_template(),
     )
 
 
-def _chat_samples(config: RunConfig, texts: list[str]) -> list[str]:
-    """A few hundred rendered prompts, so that the fixed words of the template become single tokens."""
+def _chat_samples(config: RunConfig, problems: list[Problem], rng: random.Random) -> list[str]:
+    """Rendered prompts, calls and pairs of digits: what must not fall apart into single bytes."""
     blank = train_tokenizer([], vocab_size=300, chat_template=chatml_template())
     template = Template(blank, system=config.protocol.system, user=config.protocol.user)
-    rendered = template.render(template.opening(""), add_generation_prompt=True)
-    call = (
-        '<tool_call>{"name": "execute_python_code_with_standard_io", "arguments": {"code": "", "input": ""}}'
-    )
-    return [rendered, call + "</tool_call><answer>\\boxed{}</answer>"] * (len(texts) // 10)
+    proportions = kinds(config.pretraining.mixture)
+    samples = []
+    for problem in rng.sample(problems, min(len(problems), TOKENIZER_DOCUMENTS // 10)):
+        code = attempts(problem.task, problem.question).pick(pick_kind(proportions, rng), rng)
+        samples.append(template.render(template.opening(problem.question), add_generation_prompt=True))
+        samples.append(call_text(code) + "</tool_call><answer>\\boxed{}</answer>")
+    # Every pair of digits gets its token: numbers that are cut alike are copied more easily.
+    return samples + [f"{number:02}" for number in range(100)] * TOKENIZER_DOCUMENTS

@@ -65,7 +65,7 @@ async def rl_step(
     kept = [resampled(group, stage, parts.config.roc, rng) for group in groups]
     samples = [sample for group in kept for sample in advantage.samples(group)]
     lr = warmed_up(stage.lr, step=step, warmup_steps=stage.warmup_steps)
-    report = parts.learner.step(samples, objective=Objective.POLICY, lr=lr)
+    report = parts.learner.step(samples, objective=Objective.POLICY, lr=lr, temperature=stage.temperature)
     parts.learner.publish(parts.channel, version)
     await parts.dispatcher.adopt(parts.channel, version)
     metrics = {

@@ -5,6 +5,8 @@ the assistant's tokens with their end-of-turn token (targets) and the bridges be
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
 
 from rstar2.errors import DataError
 from rstar2.protocol.template import Message, Template
@@ -30,17 +32,20 @@ def dialogue_sample(template: Template, question: str, messages: Sequence[Messag
 def conversation_sample(template: Template, messages: Sequence[Message]) -> TrainSample:
     """A sample from any chat+tools conversation, by rendering its growing prefixes.
 
-    A target is every token that an assistant message adds after its generation prompt. DataError if
-    the template does not render prefixes stably for these messages.
+    A target is every token that an assistant message adds after its generation prompt, up to its
+    end-of-turn token. DataError if the template does not render prefixes stably for these messages.
     """
     tokens: list[int] = []
     mask: list[bool] = []
     done = ""
+    end_of_turn = template.tokenizer.decode([template.tokenizer.eos_token_id])
     for end, message in enumerate(messages, start=1):
         if message["role"] != "assistant":
             continue
-        for upto, prompt, written in ((end - 1, True, False), (end, False, True)):
-            text = template.render(messages[:upto], add_generation_prompt=prompt)
+        prompt = template.render(messages[: end - 1], add_generation_prompt=True)
+        turn = template.render(messages[:end])
+        turn = turn[: turn.rfind(end_of_turn) + len(end_of_turn)]
+        for text, written in ((prompt, False), (turn, True)):
             if not text.startswith(done):
                 raise DataError("the chat template re-renders earlier turns of this conversation; use chatml")
             ids = template.tokenizer.encode(text[len(done) :])
@@ -53,6 +58,20 @@ def conversation_sample(template: Template, messages: Sequence[Message]) -> Trai
 def text_sample(token_ids: Sequence[int]) -> TrainSample:
     """A plain document: every token but the first is a target."""
     return _sample(token_ids, [False, *[True] * (len(token_ids) - 1)])
+
+
+def with_shared_opening(samples: Sequence[TrainSample]) -> list[TrainSample]:
+    """The same samples, marked so that a learner computes the tokens that all begin with only once.
+
+    Conversations with the same system prompt and tools share most of their tokens. At least one token
+    of each sample stays outside of the shared part.
+    """
+    ids = [sample.token_ids[:-1] for sample in samples]
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(min(ids), max(ids), strict=False))
+    length = sum(1 for _ in same)  # what the extremes of an ordering share, all share
+    if not length or any(any(sample.loss_mask[:length]) for sample in samples):
+        return list(samples)
+    return [replace(sample, prompt_length=length, group_id="shared opening") for sample in samples]
 
 
 def _sample(token_ids: Sequence[int], mask: Sequence[bool]) -> TrainSample:

@@ -14,7 +14,12 @@ from rstar2.corpus.documents import document
 from rstar2.corpus.worked import Kind
 from rstar2.training.demonstrations import demonstration, instruction, read_conversations
 from rstar2.training.parts import Parts
-from rstar2.training.sft import conversation_sample, dialogue_sample, text_sample
+from rstar2.training.sft import (
+    conversation_sample,
+    dialogue_sample,
+    text_sample,
+    with_shared_opening,
+)
 from rstar2.types import TrainSample
 
 SamplesOfStep: TypeAlias = Callable[[int], list[TrainSample]]
@@ -46,7 +51,7 @@ def sft_samples(parts: Parts) -> SamplesOfStep:
 
     def samples(step: int) -> list[TrainSample]:
         rng = random.Random(f"{parts.config.run.seed}/sft/{step}")
-        return [draw(rng) for _ in range(section.samples_per_step)]
+        return with_shared_opening([draw(rng) for _ in range(section.samples_per_step)])
 
     return samples
 
