@@ -8,6 +8,7 @@ never becomes a reward of 0.
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -72,10 +73,19 @@ class Collector:
         """One group of `num_rollouts` per problem, in the given order.
 
         `label` names the occasion (stage and step, or evaluation): with the run's seed, the problem and
-        the index it fixes every random draw of a rollout.
+        the index it fixes every random draw of a rollout. A problem may come twice, as a small set does
+        where an epoch ends: its later groups are occasions of their own.
         """
+        counts = Counter[str]()
+        labels = []
+        for problem in problems:
+            labels.append(f"{label}/{counts[problem.id]}" if problem.id in counts else label)
+            counts[problem.id] += 1
         groups = await asyncio.gather(
-            *(self._group(p, num_rollouts, limits, label, on_done) for p in problems)
+            *(
+                self._group(problem, num_rollouts, limits, own_label, on_done)
+                for problem, own_label in zip(problems, labels, strict=True)
+            )
         )
         if problems and not any(group.rollouts for group in groups):
             raise InfrastructureError(
