@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -265,7 +266,7 @@ async def serve():
         code = "import os\\nos.fork()\\nwhile True: pass"
         call = asyncio.create_task(pool.run(Program(code=code, time_limit_s=600.0)))
         await asyncio.sleep(0.3)
-        print("busy", flush=True)
+        print(pool._folder, flush=True)
         await call
 
 asyncio.run(serve())
@@ -275,9 +276,13 @@ asyncio.run(serve())
 def test_when_the_pools_process_is_killed_nothing_of_it_stays() -> None:
     with subprocess.Popen([sys.executable, "-c", _SERVES_UNTIL_KILLED], stdout=subprocess.PIPE) as service:
         assert service.stdout is not None
-        service.stdout.readline()
+        folder = Path(service.stdout.readline().decode().strip())
+        assert folder.exists()
         tree = psutil.Process(service.pid).children(recursive=True)
         service.kill()
     assert len(tree) >= 4
     _, alive = psutil.wait_procs(tree, timeout=5)
     assert alive == []
+    assert not folder.exists()
+    groups = Path("/sys/fs/cgroup").glob(f"**/{folder.name}-*")
+    assert list(groups) == []

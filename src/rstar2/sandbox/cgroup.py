@@ -79,14 +79,12 @@ def join_group(name: str) -> MemoryGroup | None:
     return MemoryGroup(hierarchy, name) if hierarchy is not None else None
 
 
-def remove_groups(prefix: str) -> bool:
-    """Remove the empty groups whose names start so; False while processes are still dying in one."""
+def remove_groups(prefix: str) -> None:
+    """Remove the groups whose names start so, those without processes at least."""
     hierarchy = _hierarchy()
-    folders = list(hierarchy.folder.glob(f"{prefix}*")) if hierarchy is not None else []
-    for folder in folders:
+    for folder in hierarchy.folder.glob(f"{prefix}*") if hierarchy is not None else ():
         with suppress(OSError):
             folder.rmdir()
-    return not any(folder.exists() for folder in folders)
 
 
 def is_available() -> bool:

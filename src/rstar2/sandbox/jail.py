@@ -97,11 +97,8 @@ class OpenJail:
         _limit(resource.RLIMIT_CORE, 0)
 
     def kill_all(self) -> None:
-        """In the zygote: SIGKILL to its children; orphans become children of it, as it is a subreaper."""
-        with open(f"/proc/self/task/{os.getpid()}/children") as children:
-            for pid in children.read().split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+        """In the zygote: to be repeated until it has no children left."""
+        kill_children()
 
     def ran_out_of_memory(self) -> bool:
         """In the zygote, after a call that did not end well."""
@@ -180,6 +177,14 @@ def jail_for(order: SlotOrder, isolation: Isolation) -> OpenJail:
     if isolation is Isolation.NONE:
         return OpenJail(order.home)
     return SealedJail(order.home, _own_uid(order.number) if isolation is Isolation.FULL else None)
+
+
+def kill_children() -> None:
+    """SIGKILL to our children; for a subreaper their orphans then become its children."""
+    with open(f"/proc/self/task/{os.getpid()}/children") as children:
+        for pid in children.read().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def _own_uid(slot_number: int) -> int:

@@ -7,38 +7,58 @@ of ours but this folder's.
 
 import gc
 import os
+import shutil
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
-from rstar2.sandbox import kernel, pages, program, warmth, wire, zygote
-from rstar2.sandbox.jail import Isolation, OpenJail, jail_for
+from rstar2.sandbox import cgroup, kernel, pages, program, warmth, wire, zygote
+from rstar2.sandbox.jail import Isolation, OpenJail, jail_for, kill_children
 from rstar2.sandbox.wire import SlotOrder
 
 _LARGEST_MESSAGE_BYTES = 4096
 
 
-def main(control_fd: str, isolation: str, *libraries: str) -> None:
-    """Warm up, say so, then have a zygote born per message until the pool hangs up.
+def main(control_fd: str, folder: str, isolation: str, *libraries: str) -> None:
+    """Warm up, say so, then have a zygote born per message until the pool hangs up or dies; then clean up.
 
     As a subreaper that ignores SIGCHLD she adopts the zygotes and leaves no zombie of them.
     """
     control = socket.socket(fileno=int(control_fd))
     _warm_up(libraries)
-    control.send(wire.READY)
     kernel.become_subreaper()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with suppress(ConnectionError):
+        control.send(wire.READY)
+        _serve_orders(control, Isolation(isolation))
+    _clean_up(Path(folder))
+
+
+def _serve_orders(control: socket.socket, isolation: Isolation) -> None:
     while True:
         message, fds, _, _ = socket.recv_fds(control, _LARGEST_MESSAGE_BYTES, 1)
         if not message:
             return
         if os.fork() == 0:
             control.close()
-            _become_a_doorman(socket.socket(fileno=fds[0]), SlotOrder.unpack(message), Isolation(isolation))
+            _become_a_doorman(socket.socket(fileno=fds[0]), SlotOrder.unpack(message), isolation)
         os.close(fds[0])
+
+
+def _clean_up(folder: Path) -> None:
+    """Nothing of the pool stays on the host, even when its process was killed."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with suppress(ChildProcessError):
+        while True:
+            kill_children()
+            os.wait()
+    cgroup.remove_groups(folder.name)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _warm_up(libraries: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from rstar2.errors import SandboxError
 from rstar2.sandbox import boot, wire
@@ -12,16 +13,17 @@ from rstar2.sandbox.slot import Slot, SlotDied, readable
 from rstar2.sandbox.wire import SlotOrder
 
 _NUM_ATTEMPTS = 2
+_GRACE_S = 10.0
 
 
 class _Mother:
     """A process that is being started, lives, or is being ended; `end` may be called at any time."""
 
-    def __init__(self, isolation: Isolation, libraries: Sequence[str]) -> None:
+    def __init__(self, folder: Path, isolation: Isolation, libraries: Sequence[str]) -> None:
         self._control, hers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with hers:
             self._process = subprocess.Popen(
-                boot.command("mother", str(hers.fileno()), isolation, *libraries),
+                boot.command("mother", str(hers.fileno()), str(folder), isolation, *libraries),
                 pass_fds=[hers.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -45,15 +47,21 @@ class _Mother:
         socket.send_fds(self._control, [order.pack()], [channel.fileno()])
 
     async def end(self) -> None:
+        """Hang up, so that she cleans up and goes; kill her if she does not."""
         self._control.close()
-        self._process.kill()
-        await asyncio.to_thread(self._process.wait)
+        try:
+            await asyncio.to_thread(self._process.wait, _GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
 
 
 class Nursery:
     """One mother at a time; slots outlive her."""
 
-    def __init__(self, isolation: Isolation, libraries: Sequence[str]) -> None:
+    def __init__(self, folder: Path, isolation: Isolation, libraries: Sequence[str]) -> None:
+        """`folder` holds the slots' homes; the mother removes it at the end."""
+        self._folder = folder
         self._isolation = isolation
         self._libraries = libraries
         self._mother: _Mother | None = None
@@ -83,25 +91,26 @@ class Nursery:
 
     async def _ask_for(self, order: SlotOrder, channel: socket.socket) -> None:
         async with self._lock:
-            if self._mother is None or not self._mother.is_alive:
-                await self._replace_mother()
-            assert self._mother is not None
+            mother = self._mother
+            if mother is None or not mother.is_alive:
+                mother = await self._another_mother()
             try:
-                self._mother.ask_for(order, channel)
-            except OSError as error:
-                await self._end_mother()
-                raise SlotDied("the sandbox's mother process died; another is started at need") from error
+                mother.ask_for(order, channel)
+            except OSError:  # she is dying, though not dead yet
+                mother = await self._another_mother()
+                mother.ask_for(order, channel)
 
-    async def _replace_mother(self) -> None:
+    async def _another_mother(self) -> _Mother:
         await self._end_mother()
         if self._is_closed:
             raise SandboxError("the sandbox is closed; open a new pool to run programs")
-        self._mother = _Mother(self._isolation, self._libraries)
+        self._mother = mother = _Mother(self._folder, self._isolation, self._libraries)
         try:
-            await self._mother.be_ready()
+            await mother.be_ready()
         except BaseException:
             await self._end_mother()
             raise
+        return mother
 
     async def _end_mother(self) -> None:
         mother, self._mother = self._mother, None

@@ -6,7 +6,6 @@ is replaced and its call tried once more, a call that is cancelled is stopped be
 """
 
 import asyncio
-import logging
 import os
 import shutil
 import tempfile
@@ -17,7 +16,6 @@ from types import TracebackType
 from typing import Self
 
 from rstar2.errors import SandboxError
-from rstar2.sandbox import cgroup
 from rstar2.sandbox.capture import LARGEST_FILE_BYTES, Capture
 from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.nursery import Nursery
@@ -27,8 +25,6 @@ from rstar2.sandbox.wire import Request, SlotOrder
 from rstar2.types import Program, ToolResult
 
 _NUM_ATTEMPTS = 2
-_NUM_PAUSES, _PAUSE_S = 200, 0.01
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -55,8 +51,8 @@ class WorkerPool:
         """
         self.num_workers = num_workers or 4 * (os.cpu_count() or 1)
         self.isolation = isolation or Isolation.default()
-        self._nursery = Nursery(self.isolation, libraries)
         self._folder = Path(tempfile.mkdtemp(prefix="rstar2-sandbox-"))
+        self._nursery = Nursery(self._folder, self.isolation, libraries)
         self._places = [
             _Place(SlotOrder(number=n, home=self._folder / f"{n}")) for n in range(self.num_workers)
         ]
@@ -93,16 +89,7 @@ class WorkerPool:
         self._is_closed = True
         await asyncio.gather(*(place.slot.close() for place in self._places if place.slot is not None))
         await self._nursery.close()
-        await self._remove_groups()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    async def _remove_groups(self) -> None:
-        """Killed processes take a moment to leave their group; one that never does is left to the host."""
-        for _ in range(_NUM_PAUSES):
-            if cgroup.remove_groups(self._folder.name):
-                return
-            await asyncio.sleep(_PAUSE_S)
-        _log.warning("control groups %s* are not empty; remove them by hand", self._folder.name)
 
     async def _run_at(self, place: _Place, program: Program) -> ToolResult:
         for attempt in range(1, _NUM_ATTEMPTS + 1):
@@ -123,7 +110,7 @@ class WorkerPool:
             if place.slot is not None:
                 await place.slot.close()
                 place.slot = None
-            place.order.home.mkdir(exist_ok=True)
+            place.order.home.mkdir(parents=True, exist_ok=True)
             place.slot = await self._nursery.new_slot(place.order)
             if self._is_closed:  # by somebody else, meanwhile
                 await place.slot.close()
