@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from rstar2.config import EngineSection, FieldMap, ProblemsSection, RunConfig, SandboxSection
 from rstar2.engines.torch_engine import TorchEngine
@@ -176,6 +177,8 @@ def _policy(
     config: RunConfig,
 ) -> tuple[HuggingFaceTokenizer, PreTrainedModel, Path | None, tuple[Problem, ...]]:
     """Tokenizer, model, the base's cache folder, and the problems that the base's text is about."""
+    transformers_logging.disable_progress_bar()  # its bars and advice would tear ours apart
+    transformers_logging.set_verbosity_error()
     if config.model.base != "tiny":
         tokenizer = load_tokenizer(config.model.base)
         if config.protocol.template == "chatml":

@@ -209,9 +209,7 @@ def main() -> None:
     """Entry point."""
     for name, value in _COMPUTE_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    # The bars and advice of the libraries below would tear ours apart.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # A hub that cannot be reached is one sentence of ours, not twenty lines of its client's retries.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     app()
