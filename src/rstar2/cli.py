@@ -188,12 +188,16 @@ def check(
     against: Annotated[
         list[str] | None, typer.Option(help="Benchmark whose 8-grams must not appear (repeatable).")
     ] = None,
+    against_field: Annotated[
+        str, typer.Option(help="Where a row of a benchmark keeps the question.")
+    ] = "question",
 ) -> None:
     """Count how many problems could be trained on, and which filter drops the others."""
     from rstar2.problems.load import Fields
     from rstar2.verbs.check_data import check_data
 
-    check_data(file, fields=Fields(question=question_field, answer=answer_field), against=against or ())
+    fields = Fields(question=question_field, answer=answer_field)
+    check_data(file, fields=fields, against=against or (), against_field=against_field)
 
 
 @app.command()

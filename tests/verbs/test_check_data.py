@@ -34,8 +34,8 @@ def rows_of(text: str) -> dict[str, list[int]]:
 
 def test_every_filter_says_what_it_drops(data, tmp_path, capsys):
     bench = tmp_path / "bench.jsonl"
-    bench.write_text(json.dumps({"prompt": {"text": LONG}, "label": "9"}))
-    check_data(data, fields=FIELDS, against=[str(bench)])
+    bench.write_text(json.dumps({"problem": LONG}))
+    check_data(data, fields=FIELDS, against=[str(bench)], against_field="problem")
     assert rows_of(capsys.readouterr().out) == {
         "readable row": [8, 2, 6],
         "integer answer": [6, 1, 5],

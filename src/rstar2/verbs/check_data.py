@@ -16,8 +16,10 @@ from rstar2.problems.load import Fields, load
 _MOST_COMPLAINTS = 5
 
 
-def check_data(source: str, *, fields: Fields, against: Sequence[str]) -> None:
-    """Print one line per filter; DataError if nothing is left."""
+def check_data(
+    source: str, *, fields: Fields, against: Sequence[str], against_field: str = "question"
+) -> None:
+    """Print one line per filter; DataError if nothing is left. Of `against` only the questions are read."""
     loaded = load(source, fields=fields, skip_bad=True)
     filters: dict[str, Filter] = {
         "integer answer": with_integer_answers,
@@ -25,7 +27,9 @@ def check_data(source: str, *, fields: Fields, against: Sequence[str]) -> None:
         "repeats": without_respelled_repeats,
     }
     if against:
-        banned = benchmark_grams(p.question for bench in against for p in load(bench, fields=fields).problems)
+        only_question = Fields(question=against_field, answer=against_field)
+        benchmarks = [load(bench, fields=only_question).problems for bench in against]
+        banned = benchmark_grams(problem.question for problems in benchmarks for problem in problems)
         filters["8-gram overlap"] = lambda problems: without_overlap(problems, banned)
     _, counts = apply_filters(loaded.problems, filters)
     for complaint in loaded.complaints[:_MOST_COMPLAINTS]:
