@@ -1,0 +1,140 @@
+import json
+import random
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rstar2.corpus.worked import Kind, attempts
+from rstar2.errors import DataError
+from rstar2.protocol.answer import extract_answer
+from rstar2.protocol.parse import parse_turn
+from rstar2.protocol.template import Message
+from rstar2.training.demonstrations import GIVE_UP, demonstration, instruction, read_conversations
+from rstar2.types import MalformedCall, Problem, ToolCall
+
+PROBLEM = Problem(id="p", question="What is the GCD of 12, 18?", answer="6", task="gcd")
+EVEN = {Kind.RIGHT: 1.0, Kind.WRONG: 1.0, Kind.BROKEN: 1.0}
+
+
+def demonstrate(
+    seed: int,
+    *,
+    kinds: dict[Kind, float] = EVEN,
+    malformed_share: float = 0.0,
+    tool_response_chars: int = 160,
+) -> list[Message]:
+    return demonstration(
+        PROBLEM, proportions=kinds, malformed_share=malformed_share, tool_response_chars=tool_response_chars,
+        rng=random.Random(seed),
+    )  # fmt: skip
+
+
+@given(seed=st.integers(0), malformed_share=st.floats(0, 1))
+def test_a_demonstration_is_one_or_two_answered_calls_and_then_an_answer(
+    seed: int, malformed_share: float
+) -> None:
+    *calls, last = demonstrate(seed, malformed_share=malformed_share)
+    assert [message["role"] for message in calls] in (["assistant", "tool"], ["assistant", "tool"] * 2)
+    for message in calls[::2]:
+        assert isinstance(parse_turn(message["content"]), ToolCall | MalformedCall)
+    assert parse_turn(last["content"]) is None
+    answer, num_answers = extract_answer(last["content"])
+    assert (answer is not None, num_answers) == (True, 1)
+
+
+@given(st.integers(0))
+def test_a_right_call_is_shown_its_output_and_answered_with_it(seed: int) -> None:
+    call, shown, last = demonstrate(seed, kinds={Kind.RIGHT: 1.0})
+    parsed = parse_turn(call["content"])
+    assert isinstance(parsed, ToolCall)
+    assert parsed.code in attempts("gcd", PROBLEM.question).right
+    assert shown["content"] == "6"
+    assert extract_answer(last["content"])[0] == "6"
+
+
+def test_the_answer_is_what_the_tool_printed_whether_right_or_not() -> None:
+    answers = set()
+    for seed in range(30):
+        _, shown, last = demonstrate(seed, kinds={Kind.WRONG: 1.0})
+        assert extract_answer(last["content"])[0] == shown["content"]
+        answers.add(shown["content"])
+    assert answers == {"18", "36", "12"}, "the maximum, the LCM and the minimum"
+
+
+def test_after_a_failed_call_half_try_again_and_all_who_fail_twice_give_up() -> None:
+    lengths = Counter()
+    for seed in range(400):
+        messages = demonstrate(seed, kinds={Kind.BROKEN: 1.0})
+        assert messages[-1]["content"] == GIVE_UP
+        assert all(m["content"].startswith("tool call failed") for m in messages if m["role"] == "tool")
+        lengths[len(messages)] += 1
+    assert set(lengths) == {3, 5}
+    assert lengths[3] == pytest.approx(200, abs=50)
+
+
+def test_malformed_calls_come_in_their_share_and_in_every_kind_that_the_parser_tells_apart() -> None:
+    first_calls = [parse_turn(demonstrate(seed, malformed_share=0.25)[0]["content"]) for seed in range(800)]
+    malformed = [call for call in first_calls if isinstance(call, MalformedCall)]
+    assert len(malformed) == pytest.approx(200, abs=40)
+    assert {call.status.value for call in malformed} == {"malformed", "unknown_tool", "bad_arguments"}
+
+
+def test_tool_responses_are_as_short_as_in_rollouts() -> None:
+    for seed in range(50):
+        messages = demonstrate(seed, kinds={Kind.BROKEN: 1.0}, tool_response_chars=32)
+        shown = [message["content"] for message in messages if message["role"] == "tool"]
+        assert all(len(text) <= 32 + len("\n... 1000 characters left out ...\n") for text in shown)
+
+
+def test_an_instruction_is_followed_without_a_tool() -> None:
+    asked = [instruction(random.Random(seed)) for seed in range(50)]
+    for question, (reply,) in asked:
+        answer, _ = extract_answer(reply["content"])
+        assert answer is not None
+        assert f" {answer}" in question
+    assert any(one != other for one, other in pairwise(asked))
+
+
+def write(folder: Path, *lines: str) -> Path:
+    path = folder / "sft.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+MESSAGES = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "\u00e9"}]
+
+
+def test_conversations_are_read_line_by_line(tmp_path: Path) -> None:
+    line = json.dumps({"messages": MESSAGES, "source": "somewhere"}, ensure_ascii=False)
+    assert read_conversations(write(tmp_path, line, "", line)) == [MESSAGES, MESSAGES]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "7",
+        '{"prompt": "q"}',
+        '{"messages": 7}',
+        '{"messages": ["q"]}',
+        '{"messages": [{"content": "q"}]}',
+        '{"messages": [{"role": "user", "content": "q"}]}',
+        '{"messages": [{"role": "robot", "content": "q"}, {"role": "assistant", "content": "a"}]}',
+    ],
+)
+def test_a_line_that_is_no_conversation_is_named_by_its_number(tmp_path: Path, line: str) -> None:
+    path = write(tmp_path, json.dumps({"messages": MESSAGES}), line)
+    with pytest.raises(DataError, match=r"sft\.jsonl:2: "):
+        read_conversations(path)
+
+
+def test_a_missing_and_an_empty_file_are_errors_of_the_input(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no SFT file.*check sft\.files"):
+        read_conversations(tmp_path / "nowhere.jsonl")
+    with pytest.raises(DataError, match="has no conversations"):
+        read_conversations(write(tmp_path, ""))

@@ -1,0 +1,102 @@
+import random
+
+import pytest
+
+from rstar2.config import RocSection, StageSection
+from rstar2.training.rl import group_metrics, resampled, stage_limits
+from rstar2.types import (
+    Ending,
+    GradedRollout,
+    Group,
+    Problem,
+    Rollout,
+    Segment,
+    Source,
+    ToolCall,
+    ToolResult,
+    ToolStatus,
+    Turn,
+)
+
+STAGE = StageSection(name="rl", steps=1, oversample=4, group_size=2, max_response_tokens=99, max_turns=3)
+
+
+def graded(
+    index: int, reward: float, statuses: list[ToolStatus], *, num_tokens: int, is_cut: bool = False
+) -> GradedRollout:
+    call = ToolCall(name="python", code="1")
+    rollout = Rollout(
+        problem_id="p",
+        index=index,
+        segments=(
+            Segment(source=Source.PROMPT, token_ids=(1,) * 100),
+            Segment(
+                source=Source.MODEL, token_ids=(2,) * num_tokens, logprobs=(-1.0,) * num_tokens, version=0
+            ),
+        ),
+        turns=tuple(Turn(text="", call=call, result=ToolResult(status=status)) for status in statuses),
+        ending=Ending.TOKEN_LIMIT if is_cut else Ending.FINISHED,
+        answer=None,
+        num_answers=1,
+    )
+    return GradedRollout(rollout=rollout, reward=reward)
+
+
+def group(*rollouts: GradedRollout, num_dropped: int = 0) -> Group:
+    problem = Problem(id="p", question="q", answer="1")
+    return Group(problem=problem, rollouts=rollouts, num_dropped=num_dropped)
+
+
+OK, EXCEPTION = ToolStatus.OK, ToolStatus.EXCEPTION
+MIXED = group(
+    graded(0, 1.0, [OK, EXCEPTION], num_tokens=10),
+    graded(1, 0.0, [EXCEPTION, EXCEPTION], num_tokens=30, is_cut=True),
+    num_dropped=1,
+)
+ALL_RIGHT = group(graded(0, 1.0, [OK], num_tokens=20))
+ALL_WRONG = group(graded(0, 0.0, [], num_tokens=40))
+LOST = group(num_dropped=2)
+
+
+def test_metrics_of_a_step_are_means_over_rollouts_and_shares_of_groups() -> None:
+    assert group_metrics([MIXED, ALL_RIGHT, ALL_WRONG, LOST], prefix="") == pytest.approx(
+        {
+            "groups": 4,
+            "rollouts": 4,
+            "dropped": 3,
+            "reward": 2 / 4,
+            "tool_error_rate": 3 / 5,
+            "tool_error_rate_correct": 1 / 3,
+            "calls_per_rollout": 5 / 4,
+            "tokens_per_rollout": 100 / 4,
+            "clip_ratio": 1 / 4,
+            "all_correct_share": 1 / 4,
+            "all_wrong_share": 1 / 4,
+        }
+    )
+
+
+def test_where_there_is_nothing_to_average_only_counts_are_told() -> None:
+    metrics = group_metrics([LOST], prefix="kept_")
+    assert metrics == {
+        "kept_groups": 1, "kept_rollouts": 0, "kept_dropped": 2, "kept_reward": 0, "kept_all_correct_share": 0
+    }  # fmt: skip
+
+
+def test_with_roc_off_everything_is_learned_from() -> None:
+    assert resampled(MIXED, STAGE, RocSection(mode="off"), random.Random(0)) is MIXED
+
+
+@pytest.mark.parametrize("mode", ["weighted", "topk", "random"])
+def test_with_any_other_mode_a_stage_keeps_its_group_size(mode: str) -> None:
+    whole = group(*(graded(i, float(i < 2), [OK], num_tokens=5) for i in range(4)))
+    section = RocSection.model_validate({"mode": mode, "min_each": 1})
+    kept = resampled(whole, STAGE, section, random.Random(0))
+    assert sorted(kept.rewards) == [0.0, 1.0]
+    assert {r.rollout.index for r in kept.rollouts} <= {0, 1, 2, 3}
+
+
+def test_a_stage_limits_its_rollouts() -> None:
+    limits = stage_limits(STAGE, tool_response_chars=77)
+    assert (limits.max_response_tokens, limits.max_turns, limits.tool_response_chars) == (99, 3, 77)
+    assert (limits.temperature, limits.top_p) == (1.0, 1.0)
