@@ -1,0 +1,234 @@
+"""A whole run with fakes at every port, killed at each thing it does: it ends as if nothing had happened."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstar2.config import RunConfig, parse_config
+from rstar2.engines.scripted import ScriptedEngine
+from rstar2.ports import Objective, OptimizerKind, WeightChannel
+from rstar2.protocol.template import Template
+from rstar2.rollout.collector import Collector, ToolLimits
+from rstar2.rollout.dispatcher import Dispatcher
+from rstar2.rollout.pacing import FreePacer
+from rstar2.training.parts import Parts, SilentWatcher
+from rstar2.training.run import TrainingRun
+from rstar2.types import GenerationRequest, Problem, Program, Rollout, StepReport, ToolResult, TrainSample
+from rstar2.weights import MemoryChannel
+
+PROBLEMS = tuple(
+    Problem(id=f"p{i}", question=f"What is the GCD of {6 * i}, {9 * i}?", answer=str(3 * i), task="gcd")
+    for i in range(1, 6)
+)
+STAGE = {
+    "problems_per_step": 2, "oversample": 4, "group_size": 2, "max_response_tokens": 200, "max_turns": 2,
+    "lr": 1e-3, "warmup_steps": 1,
+}  # fmt: skip
+LEAVES_EARLY = {"window_steps": 2, "plateau_steps": 1}
+
+
+def config(*, checkpoint_every_s: float) -> RunConfig:
+    return parse_config(
+        {
+            "run": {"checkpoint_every_s": checkpoint_every_s, "save_rollouts": 4},
+            "pretraining": {"steps": 2, "documents_per_step": 2},
+            "sft": {"steps": 2, "samples_per_step": 2},
+            "evaluation": {"max_response_tokens": 200, "max_turns": 2},
+            "stages": [
+                {**STAGE, "name": "rl1", "steps": 9, "exit": LEAVES_EARLY},
+                {**STAGE, "name": "rl2", "steps": 2, "problems": "unmastered", "mastery_rollouts": 2},
+            ],
+        }
+    )
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may handle it."""
+
+
+class Life:
+    """Ends at the given event and stays ended."""
+
+    def __init__(self, num_events: int) -> None:
+        self.num_left = num_events
+
+    def go_on(self) -> None:
+        self.num_left -= 1
+        if self.num_left < 0:
+            raise Killed
+
+
+class RememberingLearner:
+    """Its weights are the list of everything it was told; saved and restored as JSON."""
+
+    def __init__(self, life: Life) -> None:
+        self.told: list[Any] = []
+        self._life = life
+
+    def step(
+        self, samples: Sequence[TrainSample], *, objective: Objective, lr: float, temperature: float = 1.0
+    ) -> StepReport:
+        self._life.go_on()
+        self.told.append([objective.value, lr, [[s.token_ids, s.advantage] for s in samples]])
+        return StepReport(metrics=(("loss", float(len(self.told))),))
+
+    def publish(self, channel: WeightChannel, version: int) -> None:
+        channel.put(version, {})
+
+    def reset_optimizer(self, kind: OptimizerKind = OptimizerKind.ADAMW) -> None:
+        self.told.append(["reset", kind.value])
+
+    def save(self, folder: Path) -> None:
+        (folder / "told.json").write_text(json.dumps(self.told))
+
+    def restore(self, folder: Path) -> None:
+        self.told = json.loads((folder / "told.json").read_text())
+
+
+class IdleSandbox:
+    async def run(self, program: Program) -> ToolResult:
+        raise AssertionError("the script calls no tool")
+
+    async def close(self) -> None: ...
+
+
+class SeededGrader:
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    async def grade(self, problem: Problem, rollout: Rollout) -> float:
+        self._life.go_on()
+        return float(rollout.answer == problem.answer)
+
+
+def answer_by_seed(template: Template, request: GenerationRequest) -> list[int]:
+    """Right or wrong, as the rollout's seed decides."""
+    number = int(request.group_id.removeprefix("p")) * 3 if request.seed % 2 else 0
+    tokenizer = template.tokenizer
+    return [*tokenizer.encode(f"</reason><answer>\\boxed{{{number}}}</answer>"), tokenizer.eos_token_id]
+
+
+def run(
+    template: Template, folder: Path, life: Life, *, checkpoint_every_s: float = 0.0
+) -> RememberingLearner:
+    """One process life in the run's folder; raises Killed when `life` ends."""
+    folder.mkdir(exist_ok=True)
+    learner, channel = RememberingLearner(life), MemoryChannel()
+    dispatcher = Dispatcher([ScriptedEngine(partial(answer_by_seed, template))])
+    collector = Collector(
+        template=template,
+        dispatcher=dispatcher,
+        sandbox=IdleSandbox(),
+        grader=SeededGrader(life),
+        pacer=FreePacer(),
+        tool_limits=ToolLimits(time_limit_s=1.0, memory_limit_mb=64, output_limit_chars=100),
+        run_seed=0,
+    )
+    parts = Parts(
+        config=config(checkpoint_every_s=checkpoint_every_s),
+        folder=folder,
+        template=template,
+        learner=learner,
+        channel=channel,
+        dispatcher=dispatcher,
+        collector=collector,
+        train=PROBLEMS[:4],
+        test=PROBLEMS[4:],
+        corpus=PROBLEMS,
+        base_cache=folder.parent / f"{folder.name}-base",
+        export=lambda to: to.mkdir(parents=True, exist_ok=True),
+        engine_stats=dict,
+        watcher=SilentWatcher(),
+    )
+    asyncio.run(TrainingRun(parts).go())
+    return learner
+
+
+def untimed(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+    """Metrics, summary rows and rollouts, without times."""
+
+    def without_times(record: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in record.items() if not name.endswith("_s")}
+
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = json.loads((folder / "summary.json").read_text())["stages"]
+    rollouts = (folder / "rollouts.jsonl").read_text()
+    return [without_times(m) for m in metrics], [without_times(row) for row in rows], rollouts
+
+
+@pytest.fixture(scope="session")
+def whole(
+    template: Template, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, RememberingLearner, int]:
+    """A run that nobody disturbs: its folder, its learner and how many events it had."""
+    folder, life = tmp_path_factory.mktemp("whole") / "run", Life(10**6)
+    return folder, run(template, folder, life), 10**6 - life.num_left
+
+
+Whole = tuple[Path, RememberingLearner, int]
+
+
+def test_a_run_goes_through_its_phases_in_order(whole: Whole) -> None:
+    folder, learner, _ = whole
+    metrics, rows, _ = untimed(folder)
+    assert [row["name"] for row in rows] == ["base", "sft", "rl1", "rl2"]
+    steps = {row["name"]: row["steps"] for row in rows}
+    assert [m["phase"] for m in metrics] == [name for name, num in steps.items() for _ in range(num)]
+    assert (steps["base"], steps["sft"], steps["rl2"]) == (2, 2, 2)
+    assert 3 <= steps["rl1"] < 9, "the exit rule was to end this stage early"
+    resets = [told[1] for told in learner.told if told[0] == "reset"]
+    assert resets == ["muon", "adamw", "adamw"], "for the base, for SFT and for the first stage"
+    assert {told[0] for told in learner.told} == {"reset", "likelihood", "policy"}
+    assert sorted(path.name for path in (folder / "models").iterdir()) == ["base", "rl1", "rl2", "sft"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("checkpoint_every_s", [0.0, 1e9], ids=["saved at every step", "at boundaries only"])
+def test_a_run_killed_at_any_event_ends_as_if_it_never_was(
+    template: Template, whole: Whole, tmp_path: Path, checkpoint_every_s: float
+) -> None:
+    folder, learner, num_events = whole
+    go = partial(run, template, checkpoint_every_s=checkpoint_every_s)
+    for at_event in range(0, num_events, 3):
+        killed = tmp_path / str(at_event)
+        with pytest.raises(Killed):
+            go(killed, Life(at_event))
+        resumed = go(killed, Life(10**6))
+        assert untimed(killed) == untimed(folder), f"killed at event {at_event}"
+        assert json.dumps(resumed.told) == json.dumps(learner.told), f"killed at event {at_event}"
+
+
+def test_a_run_killed_again_and_again_gets_there(template: Template, whole: Whole, tmp_path: Path) -> None:
+    num_lives, is_done = 0, False
+    while not is_done:
+        num_lives += 1
+        assert num_lives < 20, "it makes no headway"
+        with suppress(Killed):
+            run(template, tmp_path / "run", Life(20))
+            is_done = True
+    assert num_lives > 3
+    assert untimed(tmp_path / "run") == untimed(whole[0])
+
+
+def test_a_finished_run_started_again_does_nothing(template: Template, whole: Whole) -> None:
+    folder, learner, _ = whole
+    before = untimed(folder)
+    assert json.dumps(run(template, folder, Life(0)).told) == json.dumps(learner.told)
+    assert untimed(folder) == before
+
+
+def test_a_second_run_takes_the_base_from_the_cache(template: Template, whole: Whole, tmp_path: Path) -> None:
+    folder, learner, _ = whole
+    base = tmp_path / "run-base"
+    base.symlink_to(folder.parent / "run-base")
+    second = run(template, tmp_path / "run", Life(10**6))
+    assert json.dumps(second.told) == json.dumps(learner.told)
+    metrics, rows, _ = untimed(tmp_path / "run")
+    assert metrics[0]["phase"] == "sft"
+    assert rows[0]["steps"] == 0
