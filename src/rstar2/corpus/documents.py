@@ -7,6 +7,7 @@ are right, wrong or broken in the given proportions.
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from string import ascii_lowercase
 
 from rstar2.corpus.trial import try_out
 from rstar2.corpus.worked import Kind, attempts
@@ -59,7 +60,11 @@ def _some_numbers(problems: Sequence[Problem], rng: random.Random) -> str:
 
 
 def _some_expression(problems: Sequence[Problem], rng: random.Random) -> str:
+    """Sums and products of numbers; in half of them one number is multiplied by a letter."""
     terms = [str(rng.randrange(10 ** rng.randint(1, 4))) for _ in range(rng.randint(2, 6))]
+    if rng.random() < 0.5:
+        place = rng.randrange(len(terms))
+        terms[place] += f"*{rng.choice(ascii_lowercase)}"
     return "".join(t if i == 0 else f" {rng.choice('+-*')} {t}" for i, t in enumerate(terms))
 
 
