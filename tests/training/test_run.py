@@ -232,3 +232,13 @@ def test_a_second_run_takes_the_base_from_the_cache(template: Template, whole: W
     metrics, rows, _ = untimed(tmp_path / "run")
     assert metrics[0]["phase"] == "sft"
     assert rows[0]["steps"] == 0
+
+
+def test_a_run_that_began_its_own_base_goes_on_with_it_when_another_run_was_faster(
+    template: Template, whole: Whole, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        run(template, tmp_path / "run", Life(1))
+    (tmp_path / "run-base").symlink_to(whole[0].parent / "run-base")
+    run(template, tmp_path / "run", Life(10**6))
+    assert untimed(tmp_path / "run") == untimed(whole[0])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rstar2.errors import DataError
 from rstar2.protocol.template import Template, call_text, chatml_template
 from rstar2.protocol.tokenizer import train_tokenizer
-from rstar2.training.sft import conversation_sample, dialogue_sample, text_sample
+from rstar2.training.sft import conversation_sample, dialogue_sample, text_sample, with_shared_opening
 from rstar2.types import TrainSample
 
 TURNS = (
@@ -85,3 +85,28 @@ def test_a_conversation_that_the_template_renders_anew_at_every_turn_is_refused(
 def test_every_token_of_a_text_but_the_first_is_a_target() -> None:
     sample = text_sample([5, 6, 7])
     assert (sample.token_ids, sample.loss_mask) == ((5, 6, 7), (False, True, True))
+
+
+def sample(token_ids: Sequence[int], num_prompt: int) -> TrainSample:
+    mask = (False,) * num_prompt + (True,) * (len(token_ids) - num_prompt)
+    return TrainSample(token_ids=tuple(token_ids), loss_mask=mask, logprobs=(0.0,) * len(mask))
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_samples_share_exactly_the_tokens_that_all_begin_with(tails: list[list[int]]) -> None:
+    samples = [sample([7, 8, 9, *tail, 5], 3 + len(tail)) for tail in tails]
+    marked = with_shared_opening(samples)
+    length = marked[0].prompt_length
+    assert {s.prompt_length for s in marked} == {length}
+    assert len({s.token_ids[:length] for s in marked}) == 1
+    longer = {s.token_ids[: length + 1] for s in samples}
+    assert len(longer) > 1 or any(len(ids) == length + 1 for ids in (s.token_ids for s in samples))
+    assert [s.token_ids for s in marked] == [s.token_ids for s in samples]
+
+
+def test_samples_that_share_nothing_or_a_target_stay_as_they_are() -> None:
+    for samples in (
+        [sample([1, 2, 3], 2), sample([4, 5, 6], 2)],
+        [sample([1, 2, 3], 1), sample([1, 2, 4], 2)],
+    ):
+        assert with_shared_opening(samples) == samples
