@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from rstar2.config import EngineSection, FieldMap, ProblemsSection, RunConfig, SandboxSection
+from rstar2.config import EngineSection, FieldMap, HeldOut, ProblemsSection, RunConfig, SandboxSection
 from rstar2.engines.torch_engine import TorchEngine
 from rstar2.errors import ConfigError
 from rstar2.learner.learner import TorchLearner
@@ -41,7 +41,7 @@ async def training_parts(config: RunConfig, folder: Path, watcher: Watcher) -> A
     """Everything a training run needs; on leaving, every process and task is ended."""
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    train, test = problem_sets(config.problems, seed=config.run.seed)
+    train, test = problem_sets(config.problems, split=config.evaluation.split, seed=config.run.seed)
     tokenizer, model, base_cache, corpus = _policy(config)
     template = Template(tokenizer, system=config.protocol.system, user=config.protocol.user)
     learner = _learner(config, model)
@@ -137,20 +137,27 @@ def sandbox_pool(section: SandboxSection) -> WorkerPool:
     return WorkerPool(num_workers=section.workers, isolation=isolation)
 
 
-def problem_sets(section: ProblemsSection, *, seed: int) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """(train, test)."""
+def problem_sets(
+    section: ProblemsSection, *, split: HeldOut = "test", seed: int
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """(those to train on, those to measure on)."""
     if section.source == "gym":
         train = draw(section.tasks, split="train", size=section.num_train, seed=seed)
     else:
         train = _clean(section, _from_files(section.train_files, section.fields))
-    return train, test_problems(section)
+    return train, held_out_problems(section, split)
 
 
-def test_problems(section: ProblemsSection) -> tuple[Problem, ...]:
+def held_out_problems(section: ProblemsSection, split: HeldOut) -> tuple[Problem, ...]:
     """They depend on no run seed: all runs are measured on the same ones."""
+    is_test = split == "test"
+    size = section.num_test if is_test else section.num_validation
     if section.source == "gym":
-        return draw(section.tasks, split="test", size=section.num_test, seed=0)
-    return _from_files(section.test_files, section.fields)[: section.num_test]
+        return draw(section.tasks, split=split, size=size, seed=0)
+    files = section.test_files if is_test else section.validation_files
+    if not files:
+        raise ConfigError(f"problems.{split}_files is empty: name a file, or choose another evaluation.split")
+    return _from_files(files, section.fields)[:size]
 
 
 def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]:
@@ -190,7 +197,6 @@ def _policy(
     corpus = draw(config.problems.tasks, split="train", size=section.num_problems, seed=section.seed + 1)
     cache = CACHE.expanduser() / f"base-{base_key(config)}"
     tokenizer = tiny_tokenizer(config, list(corpus), cache / "tokenizer")
-    tokenizer.save(cache / "tokenizer")
     shape = config.model.tiny
     model = build_tiny(
         vocab_size=len(tokenizer.hf),

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import random
+import shutil
 from pathlib import Path
 
 import rstar2.corpus as corpus
@@ -42,11 +44,21 @@ def tiny_tokenizer(config: RunConfig, problems: list[Problem], folder: Path) -> 
         document(problems, proportions=proportions, copy_share=config.pretraining.copy_share, rng=rng)
         for _ in range(TOKENIZER_DOCUMENTS)
     ]
-    return train_tokenizer(
+    tokenizer = train_tokenizer(
         [*texts, *_chat_samples(config, problems, rng)],
         vocab_size=config.model.tiny.vocab_size,
         chat_template=chatml_template(),
     )
+    _keep(tokenizer, folder)
+    return tokenizer
+
+
+def _keep(tokenizer: HuggingFaceTokenizer, folder: Path) -> None:
+    """Written aside and renamed: a kill leaves a whole tokenizer or none."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    tokenizer.save(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
 
 
 def _chat_samples(config: RunConfig, problems: list[Problem], rng: random.Random) -> list[str]:
