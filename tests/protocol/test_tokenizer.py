@@ -3,6 +3,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from rstar2.errors import DataError, InputError
 from rstar2.protocol.template import TOOL_NAME, chatml_template
@@ -11,6 +14,7 @@ from rstar2.protocol.tokenizer import (
     TAG_TOKENS,
     HuggingFaceTokenizer,
     load_tokenizer,
+    speak_chatml,
     train_tokenizer,
 )
 
@@ -87,3 +91,19 @@ def test_a_saved_tokenizer_is_the_same_when_it_is_read_again(
 def test_a_folder_without_a_tokenizer_is_an_input_error_that_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give a checkpoint folder"):
         load_tokenizer(str(tmp_path))
+
+
+def test_a_foreign_tokenizer_that_knows_chatml_is_taught_to_end_its_turns_with_it() -> None:
+    foreign = train_tokenizer(["x"], vocab_size=300, chat_template="")
+    foreign.hf.eos_token = "<|endoftext|>"
+    speak_chatml(foreign, chatml_template())
+    assert foreign.decode([foreign.eos_token_id]) == "<|im_end|>"
+    assert foreign.hf.chat_template == chatml_template()
+
+
+def test_a_foreign_tokenizer_without_the_end_of_turn_is_refused_with_the_remedy() -> None:
+    foreign = HuggingFaceTokenizer(
+        PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE()), eos_token="</s>")
+    )
+    with pytest.raises(InputError, match=r'set protocol.template = "checkpoint"'):
+        speak_chatml(foreign, chatml_template())
