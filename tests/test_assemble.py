@@ -125,3 +125,20 @@ def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
     section = ProblemsSection(source="files", train_files=("nowhere.jsonl",), test_files=("nowhere.jsonl",))
     with pytest.raises(DataError, match=r"nowhere\.jsonl"):
         problem_sets(section, seed=0)
+
+
+def test_validation_problems_are_neither_trained_nor_tested_on() -> None:
+    section = ProblemsSection(tasks={"gcd": {}}, num_train=100, num_test=20, num_validation=20)
+    train, validation = problem_sets(section, split="validation", seed=0)
+    _, test = problem_sets(section, seed=0)
+    questions = [p.question for p in (*train, *validation, *test)]
+    assert len(set(questions)) == 140
+
+
+def test_a_split_without_files_is_the_users_mistake(tmp_path: Path) -> None:
+    train, test = rows(tmp_path / "a.jsonl", ("1+1?", "2")), rows(tmp_path / "b.jsonl", ("1+2?", "3"))
+    section = ProblemsSection(
+        source="files", train_files=(train,), test_files=(test,), fields=FieldMap(question="q", answer="a")
+    )
+    with pytest.raises(InputError, match="validation_files is empty"):
+        problem_sets(section, split="validation", seed=0)

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rstar2.errors import ConfigError
 from rstar2.ports import OptimizerKind
 
+HeldOut = Literal["test", "validation"]
+"""Problems that are never trained on."""
+
 
 class Section(BaseModel):
     """A frozen part of a run's configuration; unknown keys are refused."""
@@ -243,7 +246,8 @@ class EvaluationSection(Section):
     top_p: float = Field(1.0, gt=0, le=1)
     max_response_tokens: int = Field(30_720, ge=8)
     max_turns: int = Field(30, ge=1)
-    split: Literal["test", "validation"] = "test"
+    split: HeldOut = "test"
+    """`validation` while settings are being chosen, so that the test problems stay unseen."""
 
 
 class RunConfig(Section):

@@ -120,12 +120,11 @@ def group_metrics(groups: Sequence[Group], *, prefix: str) -> dict[str, float]:
 
 
 def step_line(stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> str:
-    """One line that a person wants to read."""
+    """One line that a person wants to read; the seconds are generation + learning. Fits 80 columns."""
     m = metrics
     return (
         f"{stage} {step}/{steps}  reward {m['reward']:.2f}  "
-        f"tool errors {m['tool_error_rate']:.0%} (right {m['tool_error_rate_correct']:.0%})  "
-        f"{m['tokens_per_rollout']:.0f} tokens  {m['calls_per_rollout']:.2f} calls  "
-        f"cut {m['clip_ratio']:.0%}  learns from {m['kept_groups']:.0f}/{m['groups']:.0f} groups  "
+        f"errors {m['tool_error_rate']:.0%} ({m['tool_error_rate_correct']:.0%} in right)  "
+        f"{m['tokens_per_rollout']:.0f} tokens  cut {m['clip_ratio']:.0%}  "
         f"{m['generate_s']:.1f}+{m['learn_s']:.1f} s"
     )

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rstar2.assemble import playing, test_problems
+from rstar2.assemble import held_out_problems, playing
 from rstar2.config import RunConfig
 from rstar2.console import BarWatcher, console, plain_table, progress_bar
 from rstar2.errors import InputError
@@ -42,7 +42,7 @@ def chosen_problems(
 ) -> Sequence[Problem]:
     """The first `limit` problems of a data file, or of the config's test set."""
     if data is None:
-        return test_problems(config.problems)[:limit]
+        return held_out_problems(config.problems, config.evaluation.split)[:limit]
     return load(data, fields=Fields(question=question_field, answer=answer_field)).problems[:limit]
 
 
