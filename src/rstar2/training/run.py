@@ -9,6 +9,7 @@ resume the files are cut back to what the checkpoint knows, so that nothing is c
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,9 @@ class TrainingRun:
         if state.step == 0:
             await self._enter_stage(stage)
         problems = self._stage_problems()
+        if not problems:
+            parts.watcher.line(f"{stage.name}: every problem is mastered, nothing is left to learn from")
+            return
         await self._publish()
         while state.step < stage.steps:
             if reason := reason_to_leave(stage.exit, state.history):
@@ -245,9 +249,7 @@ class TrainingRun:
         self._metrics.cut_back(self.state.metrics_bytes)
         self._rollouts.cut_back(self.state.rollouts_bytes)
 
-    def _keep_rollouts(
-        self, phase: str, step: int, groups: list[Group] | Any, kept: list[Group] | Any
-    ) -> None:
+    def _keep_rollouts(self, phase: str, step: int, groups: Sequence[Group], kept: Sequence[Group]) -> None:
         """The first few groups of a step, whole, so that a reader sees what RoC chose from."""
         budget = self.parts.config.run.save_rollouts
         for group, chosen in zip(groups, kept, strict=True):
