@@ -93,8 +93,15 @@ class Template:
         return tuple(self.tokenizer.encode(self.render(self.opening(question), add_generation_prompt=True)))
 
     def bridge(self, tool_text: str) -> tuple[int, ...]:
-        """Tokens between a turn's end-of-turn token and the model's next token, carrying `tool_text`."""
-        return tuple(self.tokenizer.encode(self._before + tool_text + self._after))
+        """Tokens between a turn's end-of-turn token and the model's next token, carrying `tool_text`.
+
+        A program that prints `<|im_end|>` or a tag prints characters: it cannot end the response.
+        """
+        encode = self.tokenizer.encode
+        if not self.tokenizer.has_control_token(tool_text):
+            return tuple(encode(self._before + tool_text + self._after))
+        untrusted = self.tokenizer.encode_untrusted(tool_text)
+        return (*encode(self._before), *untrusted, *encode(self._after))
 
     def _find_bridge(self) -> tuple[str, str]:
         mark = "@@tool@@"

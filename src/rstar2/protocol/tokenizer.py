@@ -31,6 +31,7 @@ class HuggingFaceTokenizer:
 
     def __init__(self, hf: Any) -> None:
         self.hf = hf
+        self._control_tokens = tuple(hf.get_added_vocab())
 
     @property
     def eos_token_id(self) -> int:
@@ -39,6 +40,13 @@ class HuggingFaceTokenizer:
 
     def encode(self, text: str) -> list[int]:
         return list(self.hf.encode(text, add_special_tokens=False))
+
+    def encode_untrusted(self, text: str) -> list[int]:
+        """Ids of a text that may not speak for the template: control tokens in it are ordinary characters."""
+        return list(self.hf.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def has_control_token(self, text: str) -> bool:
+        return any(token in text for token in self._control_tokens)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return str(self.hf.decode(list(token_ids), clean_up_tokenization_spaces=False))
