@@ -4,7 +4,8 @@ import pytest
 
 from rstar2.config import dump_config, parse_config
 from rstar2.errors import ConfigError, InputError
-from rstar2.verbs.checkpoint import evaluation_limits, playing_config
+from rstar2.evaluation.evaluate import evaluation_limits
+from rstar2.verbs.checkpoint import playing_config
 
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
+from rstar2.config import RunConfig
 from rstar2.evaluation.pass_at_k import average_scores, bootstrap
+from rstar2.rollout.agent import RolloutLimits
 from rstar2.types import Ending, GradedRollout, Group
 
 
@@ -30,6 +32,18 @@ class Summary:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self) | {"pass_at_1_ci95": list(self.pass_at_1_ci95)}
+
+
+def evaluation_limits(config: RunConfig) -> RolloutLimits:
+    """How a checkpoint is measured, whoever asks."""
+    section = config.evaluation
+    return RolloutLimits(
+        max_response_tokens=section.max_response_tokens,
+        max_turns=section.max_turns,
+        temperature=section.temperature,
+        top_p=section.top_p,
+        tool_response_chars=config.protocol.tool_response_chars,
+    )
 
 
 def summarise(groups: Sequence[Group], *, seed: int) -> Summary:

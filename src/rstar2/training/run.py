@@ -16,9 +16,8 @@ from typing import Any
 
 from rstar2 import checkpoint
 from rstar2.config import StageSection
-from rstar2.evaluation.evaluate import pass_at_1_by_task, summarise
+from rstar2.evaluation.evaluate import evaluation_limits, pass_at_1_by_task, summarise
 from rstar2.ports import Objective, OptimizerKind
-from rstar2.rollout.agent import RolloutLimits
 from rstar2.rollout.transcript import readable
 from rstar2.telemetry import JsonLines
 from rstar2.training.parts import Parts
@@ -166,17 +165,10 @@ class TrainingRun:
         parts, section = self.parts, self.parts.config.evaluation
         await self._publish()
         parts.watcher.begin(f"{name}: evaluation", len(parts.test) * section.rollouts)
-        limits = RolloutLimits(
-            max_response_tokens=section.max_response_tokens,
-            max_turns=section.max_turns,
-            temperature=section.temperature,
-            top_p=section.top_p,
-            tool_response_chars=parts.config.protocol.tool_response_chars,
-        )
         groups = await parts.collector.collect(
             parts.test,
             num_rollouts=section.rollouts,
-            limits=limits,
+            limits=evaluation_limits(parts.config),
             label=f"evaluation/{name}",
             on_done=lambda _: parts.watcher.advance(),
         )

@@ -13,6 +13,7 @@ from rstar2.assemble import Players, playing
 from rstar2.config import RunConfig
 from rstar2.console import console, show_code, show_result, show_text
 from rstar2.errors import CapacityError
+from rstar2.evaluation.evaluate import evaluation_limits
 from rstar2.protocol.parse import OPEN, parse_turn
 from rstar2.protocol.response import response_text
 from rstar2.protocol.template import Template
@@ -29,7 +30,6 @@ from rstar2.types import (
     ToolCall,
     ToolResult,
 )
-from rstar2.verbs.checkpoint import evaluation_limits
 
 
 def chat(config: RunConfig, *, prompt: str | None) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from rstar2.config import RunConfig, load_config, parse_config
 from rstar2.errors import InputError
-from rstar2.rollout.agent import RolloutLimits
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -26,17 +25,6 @@ def playing_config(model: str, config: Path | None, options: Mapping[str, object
             section, name = key.split(".")
             data[section][name] = value
     return parse_config(data, origin="options")
-
-
-def evaluation_limits(config: RunConfig) -> RolloutLimits:
-    section = config.evaluation
-    return RolloutLimits(
-        max_response_tokens=section.max_response_tokens,
-        max_turns=section.max_turns,
-        temperature=section.temperature,
-        top_p=section.top_p,
-        tool_response_chars=config.protocol.tool_response_chars,
-    )
 
 
 def _config_of_run(model: Path) -> Path | None:

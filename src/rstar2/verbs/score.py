@@ -12,12 +12,11 @@ from rstar2.assemble import held_out_problems, playing
 from rstar2.config import RunConfig
 from rstar2.console import BarWatcher, console, plain_table, progress_bar
 from rstar2.errors import InputError
-from rstar2.evaluation.evaluate import pass_at_1_by_task, summarise
+from rstar2.evaluation.evaluate import evaluation_limits, pass_at_1_by_task, summarise
 from rstar2.evaluation.pass_at_k import Estimate
 from rstar2.evaluation.scorecard import pass_at_ks
 from rstar2.problems.load import Fields, load
 from rstar2.types import Group, Problem
-from rstar2.verbs.checkpoint import evaluation_limits
 
 
 def score(
