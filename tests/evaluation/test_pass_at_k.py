@@ -11,6 +11,7 @@ from rstar2.evaluation.pass_at_k import (
     Estimate,
     average_scores,
     bootstrap,
+    mean_score,
     paired_difference,
     pass_at_k,
     pass_at_k_scores,
@@ -103,3 +104,10 @@ def test_wilson_is_symmetric_and_inside_the_unit_interval(num_successes, num_fai
     estimate, mirrored = wilson(num_successes, num_trials), wilson(num_trials - num_successes, num_trials)
     assert 0.0 <= estimate.low <= estimate.value <= estimate.high <= 1.0
     assert estimate.low == pytest.approx(1.0 - mirrored.high, abs=1e-12)
+
+
+def test_a_mean_of_equal_scores_still_has_an_interval() -> None:
+    nothing = mean_score([0.0] * 50, seed=0)
+    assert (nothing.value, nothing.low) == (0.0, 0.0)
+    assert 0.05 < nothing.high < 0.1  # Wilson: z^2 / (n + z^2) = 3.84 / 53.84
+    assert mean_score([1.0, 0.5, 0.0], seed=3) == bootstrap([1.0, 0.5, 0.0], seed=3)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 
 from rstar2.config import RunConfig
-from rstar2.evaluation.pass_at_k import average_scores, bootstrap
+from rstar2.evaluation.pass_at_k import average_scores, mean_score
 from rstar2.rollout.agent import RolloutLimits
 from rstar2.types import Ending, GradedRollout, Group
 
@@ -17,7 +17,7 @@ class Summary:
     pass_at_1: float
     """Mean over problems of the share of right rollouts."""
     pass_at_1_ci95: tuple[float, float]
-    """Bootstrap over problems."""
+    """Over problems: see `mean_score`."""
     tool_error_rate: float
     """Failed calls among all calls; 0 without calls."""
     tool_error_rate_correct: float
@@ -50,8 +50,7 @@ def summarise(groups: Sequence[Group], *, seed: int) -> Summary:
     """The summary of graded groups; groups that lost all rollouts count only as dropped."""
     scored = [group for group in groups if group.rollouts]
     rollouts = [graded for group in scored for graded in group.rollouts]
-    scores = average_scores([group.rewards for group in scored])
-    estimate = bootstrap(scores, seed=seed)
+    estimate = mean_score(average_scores([group.rewards for group in scored]), seed=seed)
     return Summary(
         pass_at_1=estimate.value,
         pass_at_1_ci95=(estimate.low, estimate.high),

@@ -68,6 +68,17 @@ def bootstrap(
     return Estimate(value=float(scores.mean()), low=float(low), high=float(high))
 
 
+def mean_score(scores_P: Sequence[float], *, seed: int) -> Estimate:
+    """Mean of one score per problem with its 95% interval, resampled over problems.
+
+    Rollouts of one problem are not independent, problems are. Where each scores 0 or 1 the interval is
+    Wilson's over problems: the bootstrap has no width when all are alike.
+    """
+    if set(scores_P) <= {0.0, 1.0}:
+        return wilson(round(sum(scores_P)), len(scores_P))
+    return bootstrap(scores_P, seed=seed)
+
+
 def paired_difference(
     scores: Mapping[str, float], baseline_scores: Mapping[str, float], *, seed: int, confidence: float = 0.95
 ) -> Estimate:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rstar2.errors import InputError
-from rstar2.evaluation.pass_at_k import Estimate, bootstrap, pass_at_k_scores, wilson
+from rstar2.evaluation.pass_at_k import Estimate, mean_score, pass_at_k_scores
 from rstar2.types import Group
 
 
@@ -20,16 +20,6 @@ def checked_ks(ks: Sequence[int], num_rollouts: int) -> tuple[int, ...]:
 
 
 def pass_at_ks(groups: Sequence[Group], ks: Sequence[int], *, seed: int) -> dict[int, Estimate]:
-    """pass@k by k, over the problems that kept at least k rollouts.
-
-    Problems are resampled, since rollouts of one problem are not independent. Where each problem scores 0 or
-    1 the interval is Wilson's over problems instead: the bootstrap has no width when all are alike.
-    """
-    return {k: _pass_at_k([g.rewards for g in groups if len(g.rewards) >= k], k, seed=seed) for k in ks}
-
-
-def _pass_at_k(rewards_P: Sequence[Sequence[float]], k: int, *, seed: int) -> Estimate:
-    scores = pass_at_k_scores(rewards_P, k)
-    if set(scores) <= {0.0, 1.0}:
-        return wilson(round(sum(scores)), len(scores))
-    return bootstrap(scores, seed=seed)
+    """pass@k by k, over the problems that kept at least k rollouts."""
+    rewards_by_k = {k: [g.rewards for g in groups if len(g.rewards) >= k] for k in ks}
+    return {k: mean_score(pass_at_k_scores(rewards, k), seed=seed) for k, rewards in rewards_by_k.items()}
