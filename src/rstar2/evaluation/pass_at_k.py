@@ -108,4 +108,6 @@ def wilson(num_successes: int, num_trials: int, *, confidence: float = 0.95) -> 
     shrink = 1 + z**2 / num_trials
     centre = (share + z**2 / (2 * num_trials)) / shrink
     radius = z / shrink * math.sqrt(share * (1 - share) / num_trials + (z / (2 * num_trials)) ** 2)
-    return Estimate(value=share, low=max(0.0, centre - radius), high=min(1.0, centre + radius))
+    # At 0 and 1 a bound is the share itself, but for rounding.
+    low, high = max(0.0, centre - radius), min(1.0, centre + radius)
+    return Estimate(value=share, low=min(low, share), high=max(high, share))
