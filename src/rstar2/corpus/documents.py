@@ -5,6 +5,7 @@ else rests on: a model that cannot copy a number into its code never earns a rew
 are right, wrong or broken in the given proportions.
 """
 
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from string import ascii_lowercase
@@ -22,11 +23,14 @@ def pick_kind(proportions: Proportions, rng: random.Random) -> Kind:
 
 
 def worked_document(problem: Problem, proportions: Proportions, rng: random.Random) -> str:
-    """A question, one attempt at it, and what it printed."""
+    """A question, one attempt at it, and what it printed: as prose, or as a JSON record half of the time."""
     code = attempts(problem.task, problem.question).pick(pick_kind(proportions, rng), rng)
     result = try_out(code)
     shown = result.stdout.strip() or result.stderr
-    return f"Question: {problem.question.strip()}\nPython:\n{code}\nOutput: {shown}\n"
+    question = problem.question.strip()
+    if rng.random() < 0.5:
+        return json.dumps({"question": question, "code": code, "output": shown}) + "\n"
+    return f"Question: {question}\nPython:\n{code}\nOutput: {shown}\n"
 
 
 def copy_document(problems: Sequence[Problem], rng: random.Random) -> str:
