@@ -1,3 +1,4 @@
+import json
 import random
 from collections import Counter
 
@@ -17,11 +18,20 @@ PROBLEMS = [
     ("kind", "output"), [(Kind.RIGHT, "Output: 3\n"), (Kind.BROKEN, "Error"), (Kind.WRONG, "Output: ")]
 )
 def test_a_worked_document_tells_the_question_the_code_and_what_it_printed(kind: Kind, output: str) -> None:
-    text = worked_document(PROBLEMS[0], {kind: 1.0}, random.Random(0))
-    question, code, shown = text.partition("Python:\n")[0], *text.partition("Python:\n")[2].split("Output: ")
-    assert question == "Question: Find the GCD of 6, 9.\n"
-    assert "6, 9" in code
-    assert output in f"Output: {shown}"
+    rng = random.Random(0)
+    texts = [worked_document(PROBLEMS[0], {kind: 1.0}, rng) for _ in range(40)]
+    records = [json.loads(text) for text in texts if text.startswith("{")]
+    assert 8 < len(records) < 32, "about half of them are JSON"
+    for record in records:
+        assert record["question"] == "Find the GCD of 6, 9."
+        assert "6, 9" in record["code"]
+        assert output in f"Output: {record['output']}\n"
+    for text in set(texts) - {text for text in texts if text.startswith("{")}:
+        question, _, rest = text.partition("Python:\n")
+        code, shown = rest.split("Output: ")
+        assert question == "Question: Find the GCD of 6, 9.\n"
+        assert "6, 9" in code
+        assert output in f"Output: {shown}"
 
 
 def test_a_drill_says_a_line_twice() -> None:
