@@ -102,7 +102,7 @@ def test_train_ends_with_a_table_samples_and_what_to_do_next(rstar2, config_file
     assert rstar2("report", tmp_path / "run").exit_code == 0
 
 
-def test_ctrl_c_stops_training_with_one_line_and_the_same_command_goes_on(config_file, tmp_path):
+def test_ctrl_c_stops_training_with_one_line_that_says_how_to_go_on(config_file, tmp_path):
     run = tmp_path / "run"
     command = ("train", config_file, "--run", run, "-s", "stages.0.steps=500")
     child = start(*command, home=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
