@@ -3,7 +3,7 @@
     /            a tmpfs of mount points and links, read-only
     <prefix>/... the folders of `sys.path` and the shared libraries, at their usual paths, read-only
     /dev         null, zero, random, urandom; shm is a private tmpfs
-    /tmp         a private tmpfs, the working directory
+    /tmp         a private tmpfs, the working directory (/scratch if the interpreter lives below /tmp)
 
 No /proc and no /sys at all: numeric Python does not need them, and they tell much of the host.
 """
@@ -14,7 +14,9 @@ from pathlib import Path
 
 from rstar2.sandbox import kernel
 
-WORK_FOLDER, SHARED_MEMORY_FOLDER = "/tmp", "/dev/shm"
+SHARED_MEMORY_FOLDER = "/dev/shm"
+WORK_FOLDER = "/scratch" if sys.prefix.startswith("/tmp/") or sys.base_prefix.startswith("/tmp/") else "/tmp"
+"""A private tmpfs must not hide libraries: an interpreter below /tmp leaves that name to them."""
 
 _SCRATCH_LIMITS = "size=64m,nr_inodes=4096,mode=700"
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")

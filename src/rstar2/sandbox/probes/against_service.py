@@ -7,7 +7,7 @@ _CROSS_CALL = (
         "cross-call",
         "files",
         """
-        for folder in ("/tmp", "/dev/shm", "/var/tmp", "/run"):
+        for folder in (".", "/tmp", "/dev/shm", "/var/tmp", "/run"):
             try: open(f"{folder}/left", "w").write("left")
             except OSError: pass
         """,
@@ -43,14 +43,14 @@ _CROSS_CALL = (
                     signal.signal(number, signal.SIG_IGN)
                 while True:
                     time.sleep(0.01)
-                    open("/tmp/alive", "w")
+                    open("alive", "w")
             os._exit(0)
         os.wait()
         """,
         """
         import time
         time.sleep(0.05)
-        breaches += os.listdir("/tmp")
+        breaches += os.listdir(".")
         for pid in range(2, 32768):
             if pid != os.getpid():
                 refused(f"process {pid}", lambda: os.kill(pid, 0))
@@ -68,7 +68,7 @@ _CROSS_CALL = (
         """
         import math, builtins
         breaches += [place.__name__ for place in (builtins, math, sys) if hasattr(place, "left")]
-        breaches += [os.getcwd()] if os.getcwd() != "/tmp" else []
+        breaches += [os.getcwd()] if os.getcwd() not in ("/tmp", "/scratch") else []
         breaches += ["umask"] if os.umask(0o22) == 0o777 else []
         breaches += ["handler"] if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL else []
         """,
@@ -111,7 +111,7 @@ _RESOURCES = (
                 with open(f"{folder}/{n}", "wb") as file:
                     for _ in range(15):
                         file.write(bytes(1 << 20))
-        for folder in ("/tmp", "/dev/shm"):
+        for folder in (".", "/dev/shm"):
             refused(folder, lambda: fill(folder))
         """,
     ),
@@ -122,7 +122,7 @@ _RESOURCES = (
         def fill(folder):
             for n in range(10000):
                 os.mkdir(f"{folder}/{n}")
-        for folder in ("/tmp", "/dev/shm"):
+        for folder in (".", "/dev/shm"):
             refused(folder, lambda: fill(folder))
         """,
     ),
@@ -184,19 +184,19 @@ _RESIDUE = (
         "residue",
         "folders without rights",
         "os.makedirs('a/b/c'); os.chmod('a/b', 0); os.chmod('a', 0); os.chmod('/dev/shm', 0)",
-        "breaches += os.listdir('/tmp') + os.listdir('/dev/shm')",
+        "breaches += os.listdir('.') + os.listdir('/dev/shm')",
     ),
     probe(
         "residue",
         "the private folder itself",
-        "os.chmod('/tmp', 0)",
-        "breaches += os.listdir('/tmp'); open('/tmp/writable', 'w').close()",
+        "os.chmod('.', 0)",
+        "breaches += os.listdir('.'); open('writable', 'w').close()",
     ),
     probe(
         "residue",
         "symbolic links",
         "os.symlink('/', 'root'); os.symlink(sys.prefix, 'prefix'); os.symlink('loop', 'loop')",
-        "breaches += os.listdir('/tmp'); os.stat(os.__file__); os.stat(sys.prefix)",
+        "breaches += os.listdir('.'); os.stat(os.__file__); os.stat(sys.prefix)",
     ),
     probe(
         "residue",
@@ -208,17 +208,18 @@ _RESIDUE = (
         except OSError:
             pass
         """,
-        "breaches += os.listdir('/tmp'); open('fits', 'wb').write(bytes(8 << 20))",
+        "breaches += os.listdir('.'); open('fits', 'wb').write(bytes(8 << 20))",
     ),
     probe(
         "residue",
         "folders nested beyond the longest path, and odd names",
         """
+        home = os.getcwd()
         for n in range(1500): os.mkdir("d"); os.chdir("d")
-        os.chdir("/tmp")
+        os.chdir(home)
         for name in (b"\\xff\\xfe", b"new\\nline", b" ", b"-rf"): os.mkdir(name)
         """,
-        "breaches += os.listdir('/tmp')",
+        "breaches += os.listdir('.')",
     ),
 )
 
