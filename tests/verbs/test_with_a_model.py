@@ -32,12 +32,16 @@ def rstar2(tmp_path, monkeypatch):
 
 
 def start(*arguments: object, home: Path, **pipes: int) -> subprocess.Popen[str]:
-    """Starts the program as a child that leads its own process group, as a shell does."""
+    """Starts the program as a child that leads its own process group and hears Ctrl-C, as a shell does.
+
+    A test run that was itself put into the background ignores the signal, and children inherit that.
+    """
     return subprocess.Popen(
         [*PROGRAM, *map(str, arguments)],
         text=True,
         env=os.environ | {"HOME": str(home)},
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **pipes,
     )
 
