@@ -13,7 +13,7 @@ test: check
 check: lint types unit
 
 unit: .venv/installed
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not integration and not e2e"
+	$(BIN)/python -m pytest -m "not integration and not e2e"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
