@@ -1,0 +1,107 @@
+"""What turns problems into graded groups: engines, sandbox and grader behind a collector."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+
+import torch
+from transformers import PreTrainedModel
+
+from rstar2.assemble.engines import expected_costs, new_engine
+from rstar2.assemble.policy import load_policy
+from rstar2.assemble.sandbox import new_sandbox, new_sessions, program_limits
+from rstar2.config import RunConfig
+from rstar2.engines.torch_engine import TorchEngine
+from rstar2.protocol.template import Template
+from rstar2.protocol.tokenizer import HuggingFaceTokenizer
+from rstar2.rewards.outcome import OutcomeGrader
+from rstar2.rollout.collector import Collector
+from rstar2.rollout.dispatcher import Dispatcher
+from rstar2.rollout.pacing import FreePacer, StepPacer
+from rstar2.rollout.placement.catalog import make_policy
+from rstar2.rollout.placement.lengths import Lengths
+from rstar2.sandbox.client import ClusterSandbox
+from rstar2.sandbox.pool import WorkerPool
+from rstar2.tools import Registry
+from rstar2.tools.toolbox import toolbox
+
+
+@dataclass(slots=True)
+class Players:
+    """What turns problems into graded groups."""
+
+    template: Template
+    tools: Registry
+    collector: Collector
+    dispatcher: Dispatcher
+    lengths: Lengths
+    engines: Sequence[TorchEngine]
+    pacer: FreePacer | StepPacer
+    sandbox: WorkerPool | ClusterSandbox
+    _last: dict[str, float] = field(default_factory=dict)
+
+    def stats_since_last_call(self) -> dict[str, float]:
+        """Counters of all engines together, as growth since the last call; peaks as they are."""
+        totals: dict[str, float] = {
+            "tool_retries": self.collector.num_retries,
+            "engine_moves": self.dispatcher.num_moves,
+            "engine_stops": self.dispatcher.num_stops,
+            "waits_for_tools": self.pacer.num_waits,
+        }
+        if isinstance(self.sandbox, ClusterSandbox):
+            totals["sandbox_retries"] = self.sandbox.stats().num_retries
+            totals["session_moves"] = self.sandbox.sessions.num_moves
+        for engine in self.engines:
+            for name, value in asdict(engine.stats).items():
+                totals[name] = totals.get(name, 0) + value
+        last, self._last = self._last, totals
+        return {n: v if n.startswith("peak_") else v - last.get(n, 0) for n, v in totals.items()}
+
+
+@asynccontextmanager
+async def playing(config: RunConfig) -> AsyncIterator[Players]:
+    """The checkpoint `model.base` behind engines, sandbox and grader: to be measured or talked to."""
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    policy = load_policy(config)
+    async with collecting(config, policy.tokenizer, policy.model) as players:
+        yield players
+
+
+@asynccontextmanager
+async def collecting(
+    config: RunConfig, tokenizer: HuggingFaceTokenizer, model: PreTrainedModel
+) -> AsyncIterator[Players]:
+    """Engines (each on a copy of the model), sandbox and grader behind a collector."""
+    pacer = StepPacer(config.run.tool_delay_steps) if config.run.reproducible else FreePacer()
+    section = config.engine
+    engines = [new_engine(section, model, tokenizer.eos_token_id, pacer) for _ in range(section.num_engines)]
+    if isinstance(pacer, StepPacer):
+        pacer.on_call = [engine.wake for engine in engines]
+    lengths = Lengths()
+    new_policy = partial(make_policy, config.rollout.policy, costs=expected_costs(config), lengths=lengths)
+    dispatcher = Dispatcher(engines, new_policy=new_policy)
+    try:
+        async with (
+            new_sandbox(config.sandbox) as sandbox,
+            new_sessions(sandbox, config.tools) as sessions,
+            toolbox(
+                config.tools, sandbox=sandbox, sessions=sessions, limits=program_limits(config.sandbox)
+            ) as tools,
+        ):
+            grader = OutcomeGrader(sandbox, time_limit_s=config.sandbox.grading_time_limit_s)
+            await grader.check_canaries()
+            protocol = config.protocol
+            template = Template(tokenizer, system=protocol.system, user=protocol.user, tools=tools.schemas)
+            collector = Collector(
+                template=template,
+                dispatcher=dispatcher,
+                tools=tools,
+                grader=grader,
+                pacer=pacer,
+                run_seed=config.run.seed,
+            )
+            yield Players(template, tools, collector, dispatcher, lengths, engines, pacer, sandbox)
+    finally:
+        await dispatcher.close()

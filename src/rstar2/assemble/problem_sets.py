@@ -1,0 +1,54 @@
+"""The problems of a run, from tasks or files, and those that it is measured on."""
+
+from collections.abc import Sequence
+
+from rstar2.config import FieldMap, HeldOut, ProblemsSection
+from rstar2.errors import ConfigError
+from rstar2.problems.decontaminate import benchmark_grams, without_overlap
+from rstar2.problems.filters import apply_filters, with_integer_answers, without_respelled_repeats
+from rstar2.problems.gym import draw
+from rstar2.problems.load import Fields, load
+from rstar2.types import Problem
+
+
+def problem_sets(
+    section: ProblemsSection, *, split: HeldOut = "test", seed: int
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """(those to train on, those to measure on)."""
+    if section.source == "gym":
+        train = draw(section.tasks, split="train", size=section.num_train, seed=seed)
+    else:
+        train = _clean(section, _from_files(section.train_files, section.fields))
+    return train, held_out_problems(section, split)
+
+
+def held_out_problems(section: ProblemsSection, split: HeldOut) -> tuple[Problem, ...]:
+    """They depend on no run seed: all runs are measured on the same ones."""
+    is_test = split == "test"
+    size = section.num_test if is_test else section.num_validation
+    if section.source == "gym":
+        return draw(section.tasks, split=split, size=size, seed=0)
+    files = section.test_files if is_test else section.validation_files
+    if not files:
+        raise ConfigError(f"problems.{split}_files is empty: name a file, or choose another evaluation.split")
+    return _from_files(files, section.fields)[:size]
+
+
+def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]:
+    mapping = Fields(question=fields.question, answer=fields.answer, id=fields.id or "")
+    return tuple(problem for source in sources for problem in load(source, fields=mapping).problems)
+
+
+def _clean(section: ProblemsSection, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Integer answers, no repeats, nothing that overlaps a benchmark (paper 4.2)."""
+    benchmarks = [*section.decontaminate_against, *section.test_files, *section.validation_files]
+    banned = benchmark_grams(p.question for p in _from_files(benchmarks, section.fields))
+    kept, _ = apply_filters(
+        problems,
+        {
+            "integer answer": with_integer_answers,
+            "repeats": without_respelled_repeats,
+            "8-gram overlap": lambda ps: without_overlap(ps, banned),
+        },
+    )
+    return kept[: section.num_train]

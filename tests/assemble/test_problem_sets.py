@@ -1,0 +1,74 @@
+"""What is trained on and what is measured on are apart, clean, and refused when empty."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rstar2.assemble import problem_sets
+from rstar2.config import FieldMap, ProblemsSection
+from rstar2.errors import DataError, InputError
+
+
+def test_train_and_test_problems_never_share_a_question() -> None:
+    section = ProblemsSection(tasks={"gcd": {}, "lcm": {}}, num_train=300, num_test=40)
+    train, test = problem_sets(section, seed=7)
+    assert len(train) == 300
+    assert len(test) == 40
+    assert not {p.question for p in train} & {p.question for p in test}
+    assert problem_sets(section, seed=8)[1] == test, "all runs are measured on the same problems"
+    assert problem_sets(section, seed=8)[0] != train
+
+
+def rows(path: Path, *pairs: tuple[str, str]) -> str:
+    path.write_text("".join(json.dumps({"q": q, "a": a}) + "\n" for q, a in pairs))
+    return str(path)
+
+
+def test_problems_from_files_are_cleaned_and_decontaminated(tmp_path: Path) -> None:
+    leaked = "how many apples do nine people eat in three whole days"
+    section = ProblemsSection(
+        source="files",
+        train_files=(
+            rows(tmp_path / "train.jsonl", ("1+1?", "2"), ("1+1?", "2"), ("pi?", "3.14"), (leaked, "3")),
+        ),
+        test_files=(rows(tmp_path / "test.jsonl", (f"Say {leaked} please", "3")),),
+        fields=FieldMap(question="q", answer="a"),
+    )
+    train, test = problem_sets(section, seed=0)
+    assert [p.question for p in train] == ["1+1?"]
+    assert len(test) == 1
+
+
+def test_data_that_the_filters_empty_is_the_users_mistake(tmp_path: Path) -> None:
+    section = ProblemsSection(
+        source="files",
+        train_files=(rows(tmp_path / "train.jsonl", ("pi?", "3.14")),),
+        test_files=(rows(tmp_path / "test.jsonl", ("e?", "3")),),
+        fields=FieldMap(question="q", answer="a"),
+    )
+    with pytest.raises(InputError, match="no problem is left"):
+        problem_sets(section, seed=0)
+
+
+def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
+    section = ProblemsSection(source="files", train_files=("nowhere.jsonl",), test_files=("nowhere.jsonl",))
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        problem_sets(section, seed=0)
+
+
+def test_validation_problems_are_neither_trained_nor_tested_on() -> None:
+    section = ProblemsSection(tasks={"gcd": {}}, num_train=100, num_test=20, num_validation=20)
+    train, validation = problem_sets(section, split="validation", seed=0)
+    _, test = problem_sets(section, seed=0)
+    questions = [p.question for p in (*train, *validation, *test)]
+    assert len(set(questions)) == 140
+
+
+def test_a_split_without_files_is_the_users_mistake(tmp_path: Path) -> None:
+    train, test = rows(tmp_path / "a.jsonl", ("1+1?", "2")), rows(tmp_path / "b.jsonl", ("1+2?", "3"))
+    section = ProblemsSection(
+        source="files", train_files=(train,), test_files=(test,), fields=FieldMap(question="q", answer="a")
+    )
+    with pytest.raises(InputError, match="validation_files is empty"):
+        problem_sets(section, split="validation", seed=0)
