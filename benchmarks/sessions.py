@@ -6,13 +6,13 @@ process, the mother, the zygotes, the sessions), and the memory that a live sess
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 
 import psutil
 
 from rstar2.sandbox import WorkerPool
+from rstar2.sandbox.bench.tree import ProcessTree
 from rstar2.sandbox.sessions import SessionPool
 from rstar2.types import Program, ToolStatus
 
@@ -42,11 +42,13 @@ async def main() -> None:
 
 
 async def _measure(what: str, act: Callable[[int], Awaitable[None]], num_calls: int = _NUM_CALLS) -> None:
+    """The mother ignores her children's deaths: what a session used is counted only while it lives."""
     await act(0)
-    wall_s, cpu_s = time.monotonic(), _cpu_s()
+    tree = ProcessTree()
+    wall_s, cpu_s = time.monotonic(), tree.cpu_s()
     for n in range(1, num_calls + 1):
         await act(n)
-    wall_s, cpu_s = time.monotonic() - wall_s, _cpu_s() - cpu_s
+    wall_s, cpu_s = time.monotonic() - wall_s, tree.cpu_s() - cpu_s
     print(f"{what}: {wall_s / num_calls * 1e3:.2f} ms wall, {cpu_s / num_calls * 1e3:.2f} ms CPU")
 
 
@@ -54,18 +56,6 @@ def _own_memory_mib() -> float:
     """Pages that no other process shares, of the one session that is live."""
     session = max(psutil.Process().children(recursive=True), key=lambda each: each.create_time())
     return float(session.memory_full_info().uss) / (1 << 20)
-
-
-def _cpu_s() -> float:
-    """Of all processes that live and of those that they have reaped.
-
-    The mother ignores her children's deaths: what a session used is counted only while it lives.
-    """
-    total_s = 0.0
-    for process in [psutil.Process(os.getpid()), *psutil.Process().children(recursive=True)]:
-        times = process.cpu_times()
-        total_s += times.user + times.system + times.children_user + times.children_system
-    return total_s
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstar2.sandbox.consolidate import Area, spans
+from rstar2.sandbox.consolidate import spans
+from rstar2.sandbox.mappings import Mapping
 from rstar2.sandbox.pages import HUGE_PAGE_BYTES
 
 _PAGE_BYTES = 4096
@@ -42,27 +43,33 @@ print(json.dumps([before, num_mappings(), moved_bytes]))
 """
 
 
+_MOVABLE = [("r-xp", "/usr/lib/libc.so.6"), ("rw-p", ""), ("---p", ""), ("r--p", "/usr/bin/python3")]
+_KINDS = [*_MOVABLE, ("rw-p", "[heap]"), ("rw-s", "/dev/shm/x"), ("r-xp", "[vdso]")]
+
+
 @st.composite
-def _memory_maps(draw: st.DrawFn) -> list[Area]:
+def _memory_maps(draw: st.DrawFn) -> list[Mapping]:
     areas, position = [], 1 << 30
-    for gap, length, readable, movable in draw(
+    for gap, length, kind in draw(
         st.lists(
-            st.tuples(st.integers(0, 200), st.integers(1, 1500), st.booleans(), st.integers(0, 5)),
+            st.tuples(st.integers(0, 200), st.integers(1, 1500), st.sampled_from(_KINDS)),
             max_size=30,
         )
     ):
         start = position + gap * _PAGE_BYTES
         position = start + length * _PAGE_BYTES
-        areas.append(Area(start, position, is_readable=readable, may_move=movable > 0))
+        areas.append(Mapping(start, position, *kind))
     return areas
 
 
 @given(_memory_maps(), st.integers(0, 1 << 31))
-def test_only_neighbours_that_may_move_are_moved_together(areas: list[Area], fixed: int) -> None:
+def test_only_neighbours_that_may_move_are_moved_together(areas: list[Mapping], fixed: int) -> None:
     moved = spans(areas, fixed=fixed)
     flat = [area for span in moved for area in span]
     assert flat == [area for area in areas if area in flat]
-    assert all(area.may_move and not area.start <= fixed < area.end for area in flat)
+    assert all(
+        (area.permissions, area.name) in _MOVABLE and not area.start <= fixed < area.end for area in flat
+    )
     for span in moved:
         assert span[-1].end - span[0].start >= HUGE_PAGE_BYTES
         inside = [area for area in areas if span[0].start <= area.start < span[-1].end]
@@ -72,8 +79,8 @@ def test_only_neighbours_that_may_move_are_moved_together(areas: list[Area], fix
 
 def test_neighbours_are_covered_with_their_small_gaps_and_split_at_large_ones() -> None:
     huge = HUGE_PAGE_BYTES
-    first, second = Area(0, huge, True, True), Area(huge + 524288, 2 * huge, True, True)
-    third = Area(2 * huge + 524288 + 4096, 4 * huge, True, True)
+    first, second = Mapping(0, huge, "r-xp"), Mapping(huge + 524288, 2 * huge, "rw-p")
+    third = Mapping(2 * huge + 524288 + 4096, 4 * huge, "r--p")
     assert spans([first, second, third], fixed=-1) == [[first, second], [third]]
     assert spans([first, second, third], fixed=huge + 524288) == [[first], [third]]
 

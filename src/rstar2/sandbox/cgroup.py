@@ -24,7 +24,6 @@ SLACK_BYTES = 64 << 20
 """On top of a program's limit and of what its slot uses at rest: pages of the warm interpreter that it writes
 to, and its page tables."""
 
-
 _CGROUP_MOUNT = Path("/sys/fs/cgroup")
 
 
@@ -177,20 +176,24 @@ def _groups(prefix: str) -> Iterator[Path]:
         yield from cpu_folder.glob(f"{prefix}*")
 
 
-def _cpu_folder() -> Path | None:
-    """Where version 1 has groups for CPU time; one of version 2 is for all."""
+def _own_groups() -> Iterator[tuple[str, str]]:
+    """(controllers, path below their mount) of the groups that we are in; version 2 names no controllers."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
+        yield controllers, path.lstrip("/")
+
+
+def _cpu_folder() -> Path | None:
+    """Where version 1 has groups for CPU time; one of version 2 is for all."""
+    for controllers, own_group in _own_groups():
         if "cpu" in controllers.split(","):
-            folder = _CGROUP_MOUNT / controllers / path.lstrip("/")
+            folder = _CGROUP_MOUNT / controllers / own_group
             return folder if os.access(folder, os.W_OK) else None
     return None
 
 
 def _hierarchy() -> _Hierarchy | None:
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        own_group = path.lstrip("/")
+    for controllers, own_group in _own_groups():
         found: _Hierarchy | None = None
         if "memory" in controllers.split(","):
             found = _version_1(_CGROUP_MOUNT / "memory" / own_group)

@@ -13,10 +13,9 @@ import ctypes
 import mmap
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 from rstar2.sandbox import kernel
+from rstar2.sandbox.mappings import Mapping, own_mappings
 from rstar2.sandbox.pages import HUGE_PAGE_BYTES
 
 _LARGEST_GAP_BYTES = 512 << 10
@@ -49,17 +48,6 @@ _COPY_AND_MOVE = bytes.fromhex(
 the interpreter cannot execute a line without writing to its own memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
-    """A line of `/proc/self/maps`."""
-
-    start: int
-    end: int
-    is_readable: bool
-    may_move: bool
-    """Private, and not one of the kernel's own (stack, heap, vdso)."""
-
-
 def consolidate() -> int:
     """Do it, in a process of one thread; the bytes that were moved."""
     if platform.machine() != "x86_64":
@@ -70,29 +58,33 @@ def consolidate() -> int:
     words = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
     copy_and_move = ctypes.PYFUNCTYPE(ctypes.c_void_p, *words)(address)
     moved_bytes = 0
-    areas = _areas()
-    for span in spans(areas, fixed=address):
-        start = _whole_huge_page(span[0].start, areas)
+    before = own_mappings()
+    for span in spans(before, fixed=address):
+        start = _whole_huge_page(span[0].start, before)
         size_bytes = span[-1].end - start
         copy = _huge_copy_space(start, size_bytes)
-        if copy is None or span not in spans(_areas(), fixed=address):  # none to be had, or a hole was filled
+        if copy is None:
             continue
-        rows = [(copy + area.start - start, area.start, area.end - area.start) for area in span]
-        rows = [row for row, area in zip(rows, span, strict=True) if area.is_readable]
+        now = own_mappings()
+        if span not in spans(now, fixed=address) or _whole_huge_page(span[0].start, now) != start:
+            kernel.unmap(copy, size_bytes)  # a hole that the copy would cover has been filled meanwhile
+            continue
+        readable = [area for area in span if area.permissions.startswith("r")]
+        rows = [(copy + area.start - start, area.start, area.end - area.start) for area in readable]
         table = (ctypes.c_uint64 * (3 * len(rows)))(*(word for row in rows for word in row))
         assert copy_and_move(ctypes.addressof(table), len(rows), copy, size_bytes, start) == start
         moved_bytes += size_bytes
     return moved_bytes
 
 
-def spans(areas: Iterable[Area], *, fixed: int) -> list[list[Area]]:
-    """Neighbouring areas that can move together, where that is worth a huge page.
+def spans(mappings: Iterable[Mapping], *, fixed: int) -> list[list[Mapping]]:
+    """Neighbouring mappings that can move together, where that is worth a huge page.
 
-    `fixed` is an address whose area stays where it is, as those do that may not move.
+    `fixed` is an address whose mapping stays where it is, as those do that may not move.
     """
-    groups: list[list[Area]] = [[]]
-    for area in areas:
-        if not area.may_move or area.start <= fixed < area.end:
+    groups: list[list[Mapping]] = [[]]
+    for area in mappings:
+        if not _may_move(area) or area.start <= fixed < area.end:
             groups.append([])
         elif groups[-1] and area.start - groups[-1][-1].end > _LARGEST_GAP_BYTES:
             groups.append([area])
@@ -101,10 +93,15 @@ def spans(areas: Iterable[Area], *, fixed: int) -> list[list[Area]]:
     return [group for group in groups if group and group[-1].end - group[0].start >= HUGE_PAGE_BYTES]
 
 
-def _whole_huge_page(start: int, areas: Iterable[Area]) -> int:
+def _may_move(area: Mapping) -> bool:
+    """Private, and not one of the kernel's own (stack, heap, vdso)."""
+    return area.permissions.endswith("p") and not area.name.startswith("[")
+
+
+def _whole_huge_page(start: int, mappings: Iterable[Mapping]) -> int:
     """The boundary of huge pages below `start` if nothing lies between, else `start`."""
     boundary = start // HUGE_PAGE_BYTES * HUGE_PAGE_BYTES
-    return start if any(area.start < start and area.end > boundary for area in areas) else boundary
+    return start if any(area.start < start and area.end > boundary for area in mappings) else boundary
 
 
 def _huge_copy_space(original: int, size_bytes: int) -> int | None:
@@ -121,13 +118,3 @@ def _huge_copy_space(original: int, size_bytes: int) -> int | None:
             kernel.unmap(start, size_bytes)
             return None
     return start
-
-
-def _areas() -> list[Area]:
-    areas = []
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        addresses, permissions, _, _, _, *name = line.split(maxsplit=5)
-        start, end = (int(address, 16) for address in addresses.split("-"))
-        is_private = permissions[3] == "p" and not (name and name[0].startswith("["))
-        areas.append(Area(start, end, is_readable=permissions[0] == "r", may_move=is_private))
-    return areas

@@ -5,9 +5,9 @@ own affair: it costs speed, not safety, so that a refusal is counted and not an 
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from rstar2.sandbox import kernel
+from rstar2.sandbox.mappings import own_mappings
 
 HUGE_PAGE_BYTES = 2 << 20
 
@@ -24,10 +24,8 @@ def collapse(ranges: Iterable[tuple[int, int]]) -> int:
 
 def private_ranges() -> list[tuple[int, int]]:
     """Addresses of our anonymous private writable mappings, the heap among them and the stack not."""
-    ranges = []
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        addresses, permissions, _, _, _, *name = line.split(maxsplit=5)
-        if permissions in ("rw-p", "rwxp") and name in ([], ["[heap]"]):
-            start, end = (int(address, 16) for address in addresses.split("-"))
-            ranges.append((start, end))
-    return ranges
+    return [
+        (area.start, area.end)
+        for area in own_mappings()
+        if area.permissions in ("rw-p", "rwxp") and area.name in ("", "[heap]")
+    ]

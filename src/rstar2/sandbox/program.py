@@ -164,7 +164,7 @@ def flush() -> None:
 
 
 def _has_work_at_exit() -> bool:
-    """Whether there is more than in a fresh interpreter; to find out costs a fifth of doing nothing."""
+    """Whether there is more than in a fresh interpreter; to find out costs less than to do nothing."""
     return threading.active_count() > 1 or _num_at_exit() > _num_at_exit_in_mother
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rstar2.sandbox import kernel
+from rstar2.sandbox.mappings import own_mappings
 
 SHARED_MEMORY_FOLDER = "/dev/shm"
 WORK_FOLDER = "/scratch" if sys.prefix.startswith("/tmp/") or sys.base_prefix.startswith("/tmp/") else "/tmp"
@@ -112,8 +113,8 @@ def _is_inside(path: str, folders: Iterable[str]) -> bool:
 
 def _mapped_libraries() -> set[str]:
     """Shared libraries that this process has loaded."""
-    lines = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
-    return {path for *_, path in lines if path.startswith("/") and ".so" in os.path.basename(path)}
+    paths = {mapping.name for mapping in own_mappings()}
+    return {path for path in paths if path.startswith("/") and ".so" in os.path.basename(path)}
 
 
 def _mount_private_parts(root: str, owner: int) -> None:

@@ -29,7 +29,6 @@ _SESSION_FDS = CellFiles(
 )
 _HIGHEST_FD = 256
 
-
 _MESSAGE_BYTES = 256
 _SIGNALS_TO_ALL = {wire.FREEZE: signal.SIGSTOP, wire.THAW: signal.SIGCONT}
 
