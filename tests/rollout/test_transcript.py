@@ -66,6 +66,7 @@ def test_a_record_is_json_with_everything_that_a_reader_asks(template: Template)
     }
     assert [segment["source"] for segment in segments] == ["prompt", "model", "environment"]
     assert segments[1]["text"] == "</reason>" + call_text("print(6)")
+    assert segments[1]["token_ids"] == template.tokenizer.encode(segments[1]["text"])
     assert tokens == sum(len(template.tokenizer.encode(segment["text"])) for segment in segments[1:])
 
 

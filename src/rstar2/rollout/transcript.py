@@ -7,7 +7,11 @@ from rstar2.types import GradedRollout, MalformedCall, Problem
 
 
 def readable(tokenizer: Tokenizer, problem: Problem, graded: GradedRollout) -> dict[str, Any]:
-    """Problem, outcome, and each segment's text with who wrote it."""
+    """Problem, outcome, and each segment's text and tokens with who wrote it.
+
+    The tokens are there for whoever asks a policy about them: a text can be read as other tokens than those
+    that were sampled.
+    """
     rollout = graded.rollout
     return {
         "problem": problem.id,
@@ -29,7 +33,11 @@ def readable(tokenizer: Tokenizer, problem: Problem, graded: GradedRollout) -> d
             for turn in rollout.turns
         ],
         "segments": [
-            {"source": segment.source.value, "text": tokenizer.decode(segment.token_ids)}
+            {
+                "source": segment.source.value,
+                "text": tokenizer.decode(segment.token_ids),
+                "token_ids": segment.token_ids,
+            }
             for segment in rollout.segments
         ],
     }
