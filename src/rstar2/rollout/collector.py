@@ -18,7 +18,17 @@ from rstar2.protocol.template import Template
 from rstar2.rollout.agent import RolloutLimits, run_rollout
 from rstar2.rollout.dispatcher import Dispatcher
 from rstar2.rollout.pacing import Pacer
-from rstar2.types import GradedRollout, Group, Problem, Rollout, ToolCall, ToolResult
+from rstar2.telemetry import Activity, Work
+from rstar2.types import (
+    Generation,
+    GenerationRequest,
+    GradedRollout,
+    Group,
+    Problem,
+    Rollout,
+    ToolCall,
+    ToolResult,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +57,8 @@ class Collector:
         self._run_seed = run_seed
         self._max_tries = max_tries
         self._last_failure = ""
+        self.activity = Activity()
+        """Turns, tool calls and gradings under way; whoever drives the run adds its own work."""
         self.num_retries = 0
         """Tool calls that were tried again because the world failed them."""
 
@@ -99,7 +111,7 @@ class Collector:
         graded = None
         try:
             rollout = await self._roll(problem, index, limits, rollout_id)
-            graded = GradedRollout(rollout=rollout, reward=await self._grader.grade(problem, rollout))
+            graded = GradedRollout(rollout=rollout, reward=await self._grade(problem, rollout))
         except InfrastructureError as error:
             self._last_failure = f"{error}" + (f" ({error.__cause__!r})" if error.__cause__ else "")
             log.debug("rollout %s is dropped: %s", rollout_id, self._last_failure)
@@ -116,7 +128,7 @@ class Collector:
                 seed=rollout_seed(self._run_seed, rollout_id),
                 template=self._template,
                 limits=limits,
-                generate=self._dispatcher.generate,
+                generate=self._generate,
                 call_tool=partial(self.call_tool, rollout_id),
                 parse=self._tools.parse,
             )
@@ -126,13 +138,22 @@ class Collector:
             self._dispatcher.release(rollout_id, is_complete=is_complete)
             await self._tools.end(rollout_id)
 
+    async def _generate(self, request: GenerationRequest) -> Generation:
+        with self.activity.span(Work.GENERATION):
+            return await self._dispatcher.generate(request)
+
+    async def _grade(self, problem: Problem, rollout: Rollout) -> float:
+        with self.activity.span(Work.REWARD):
+            return await self._grader.grade(problem, rollout)
+
     async def call_tool(self, rollout_id: str, call: ToolCall) -> ToolResult:
         return await self._pacer.deliver(self._try_call(rollout_id, call))
 
     async def _try_call(self, rollout_id: str, call: ToolCall) -> ToolResult:
         for attempt in range(1, self._max_tries + 1):
             try:
-                return await self._tools.call(rollout_id, call)
+                with self.activity.span(Work.TOOLS):
+                    return await self._tools.call(rollout_id, call)
             except InfrastructureError:
                 if attempt == self._max_tries:
                     raise

@@ -17,6 +17,7 @@ from rstar2.evaluation.evaluate import tool_error_rate
 from rstar2.grpo import advantage, roc
 from rstar2.ports import Objective
 from rstar2.rollout.agent import RolloutLimits
+from rstar2.telemetry import Window, Work
 from rstar2.training.parts import Parts
 from rstar2.training.stages import StepOutcome, warmed_up
 from rstar2.types import Ending, Group, Problem
@@ -30,6 +31,8 @@ class RlStep:
     """As collected, before RoC."""
     kept: Sequence[Group]
     metrics: Mapping[str, float]
+    window: Window
+    """What was under way during it."""
 
     @property
     def outcome(self) -> StepOutcome:
@@ -51,7 +54,8 @@ async def rl_step(
 ) -> RlStep:
     """Collect, resample, learn, publish `version` and let the engines adopt it."""
     began = time.perf_counter()
-    parts.engine_stats()  # forgets what was generated before, for mastery or an evaluation
+    parts.collector.activity.window()
+    parts.engine_stats()  # both forget what was done before, for mastery or an evaluation
     parts.watcher.begin(f"{stage.name} step {step + 1}", len(problems) * stage.oversample)
     groups = await parts.collector.collect(
         problems,
@@ -65,9 +69,10 @@ async def rl_step(
     kept = [resampled(group, stage, parts.config.roc, rng) for group in groups]
     samples = [sample for group in kept for sample in advantage.samples(group)]
     lr = warmed_up(stage.lr, step=step, warmup_steps=stage.warmup_steps)
-    report = parts.learner.step(samples, objective=Objective.POLICY, lr=lr, temperature=stage.temperature)
-    parts.learner.publish(parts.channel, version)
-    await parts.dispatcher.adopt(parts.channel, version)
+    with parts.collector.activity.span(Work.LEARNER):
+        report = parts.learner.step(samples, objective=Objective.POLICY, lr=lr, temperature=stage.temperature)
+        parts.learner.publish(parts.channel, version)
+        await parts.dispatcher.adopt(parts.channel, version)
     metrics = {
         **group_metrics(groups, prefix=""),
         **group_metrics([g for g in kept if not g.is_degenerate], prefix="kept_"),
@@ -76,7 +81,7 @@ async def rl_step(
         "generate_s": collected - began,
         "learn_s": time.perf_counter() - collected,
     }
-    return RlStep(groups=groups, kept=kept, metrics=metrics)
+    return RlStep(groups=groups, kept=kept, metrics=metrics, window=parts.collector.activity.window())
 
 
 def resampled(group: Group, stage: StageSection, section: RocSection, rng: random.Random) -> Group:

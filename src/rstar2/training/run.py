@@ -1,8 +1,8 @@
 """A run from start to end, or from where it was stopped: base, SFT, the RL stages, an evaluation of each.
 
     phase:   prepare -> step, step, ... -> export -> evaluate -> summary row
-    disk:    checkpoints/ (weights, optimizer, state), metrics.jsonl, rollouts.jsonl, traces.jsonl, models/,
-             summary.json
+    disk:    checkpoints/ (weights, optimizer, state), metrics.jsonl, rollouts.jsonl, timeline.jsonl,
+             traces.jsonl, models/, summary.json
 
 A checkpoint is written at least every `run.checkpoint_every_s` seconds and at every phase boundary. On
 resume the files are cut back to what the checkpoint knows, so that nothing is counted twice.
@@ -11,13 +11,14 @@ resume the files are cut back to what the checkpoint knows, so that nothing is c
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rstar2 import checkpoint
 from rstar2.config import StageSection
 from rstar2.evaluation.evaluate import evaluation_limits, pass_at_1_by_task, summarise
+from rstar2.grpo import roc
 from rstar2.ports import Objective, OptimizerKind
 from rstar2.rollout.simulation import traces
 from rstar2.rollout.transcript import readable
@@ -42,12 +43,14 @@ class TrainingRun:
     state: RunState = field(default_factory=RunState)
     _metrics: JsonLines = field(init=False)
     _rollouts: JsonLines = field(init=False)
+    _timeline: JsonLines = field(init=False)
     _saved_at: float = field(init=False, default=0.0)
     _clock: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self._metrics = JsonLines(self.parts.folder / "metrics.jsonl")
         self._rollouts = JsonLines(self.parts.folder / "rollouts.jsonl")
+        self._timeline = JsonLines(self.parts.folder / "timeline.jsonl")
 
     async def go(self) -> dict[str, Any]:
         """Run what is left; the summary, which is also written to summary.json."""
@@ -134,6 +137,7 @@ class TrainingRun:
             state.total_steps += 1
             state.history.append(done.outcome)
             self._metrics.append({"phase": stage.name, "step": state.step, **done.metrics})
+            self._timeline.append({"phase": stage.name, "step": state.step, **asdict(done.window)})
             self._keep_rollouts(stage.name, state.step, done.groups, done.kept)
             self._keep_traces(stage, done.groups)
             parts.watcher.line(step_line(stage.name, state.step, stage.steps, done.metrics))
@@ -226,6 +230,7 @@ class TrainingRun:
         self.state.lengths = self.parts.lengths.to_json()
         self.state.metrics_bytes = self._metrics.num_bytes
         self.state.rollouts_bytes = self._rollouts.num_bytes
+        self.state.timeline_bytes = self._timeline.num_bytes
         checkpoint.write(
             self.parts.folder / "checkpoints",
             # The phase is part of the number: a boundary is saved without a step in between.
@@ -245,6 +250,7 @@ class TrainingRun:
             self.parts.watcher.line(f"resumed after {self.state.total_steps} steps")
         self._metrics.cut_back(self.state.metrics_bytes)
         self._rollouts.cut_back(self.state.rollouts_bytes)
+        self._timeline.cut_back(self.state.timeline_bytes)
 
     def _keep_rollouts(self, phase: str, step: int, groups: Sequence[Group], kept: Sequence[Group]) -> None:
         """The first few groups of a step, whole, so that a reader sees what RoC chose from."""
@@ -256,8 +262,12 @@ class TrainingRun:
             indices = {g.rollout.index for g in chosen.rollouts}
             for graded in group.rollouts:
                 record = readable(self.parts.template.tokenizer, group.problem, graded)
-                kept_flag = graded.rollout.index in indices
-                self._rollouts.append({"phase": phase, "step": step, "kept": kept_flag, **record})
+                fate = {
+                    "kept": graded.rollout.index in indices,
+                    "error_penalty": roc.error_penalty(graded.rollout),
+                    "format_penalty": roc.format_penalty(graded.rollout),
+                }
+                self._rollouts.append({"phase": phase, "step": step, **fate, **record})
 
     def _keep_traces(self, stage: StageSection, groups: Sequence[Group]) -> None:
         """The last step's rollouts as a scheduler met them: what `rstar2 simulate --trace` plays again."""

@@ -33,6 +33,7 @@ class RunState:
     """What placement has learned of response lengths; it decides who shares a batch, and so the last bits."""
     metrics_bytes: int = 0
     rollouts_bytes: int = 0
+    timeline_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
