@@ -1,19 +1,16 @@
-import json
 import random
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rstar2.corpus.worked import Kind, attempts
-from rstar2.errors import DataError
 from rstar2.protocol.answer import extract_answer
 from rstar2.protocol.parse import parse_turn
 from rstar2.protocol.template import Message
-from rstar2.training.demonstrations import GIVE_UP, demonstration, instruction, read_conversations
+from rstar2.training.demonstrations import GIVE_UP, demonstration, instruction
 from rstar2.types import MalformedCall, Problem, ToolCall
 
 PROBLEM = Problem(id="p", question="What is the GCD of 12, 18?", answer="6", task="gcd")
@@ -97,44 +94,3 @@ def test_an_instruction_is_followed_without_a_tool() -> None:
         assert answer is not None
         assert f" {answer}" in question
     assert any(one != other for one, other in pairwise(asked))
-
-
-def write(folder: Path, *lines: str) -> Path:
-    path = folder / "sft.jsonl"
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-MESSAGES = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "\u00e9"}]
-
-
-def test_conversations_are_read_line_by_line(tmp_path: Path) -> None:
-    line = json.dumps({"messages": MESSAGES, "source": "somewhere"}, ensure_ascii=False)
-    assert read_conversations(write(tmp_path, line, "", line)) == [MESSAGES, MESSAGES]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "{",
-        "[]",
-        "7",
-        '{"prompt": "q"}',
-        '{"messages": 7}',
-        '{"messages": ["q"]}',
-        '{"messages": [{"content": "q"}]}',
-        '{"messages": [{"role": "user", "content": "q"}]}',
-        '{"messages": [{"role": "robot", "content": "q"}, {"role": "assistant", "content": "a"}]}',
-    ],
-)
-def test_a_line_that_is_no_conversation_is_named_by_its_number(tmp_path: Path, line: str) -> None:
-    path = write(tmp_path, json.dumps({"messages": MESSAGES}), line)
-    with pytest.raises(DataError, match=r"sft\.jsonl:2: "):
-        read_conversations(path)
-
-
-def test_a_missing_and_an_empty_file_are_errors_of_the_input(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no SFT file.*check sft\.files"):
-        read_conversations(tmp_path / "nowhere.jsonl")
-    with pytest.raises(DataError, match="has no conversations"):
-        read_conversations(write(tmp_path, ""))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rstar2.errors import DataError
 from rstar2.protocol.template import Template, call_text, chatml_template
 from rstar2.protocol.tokenizer import train_tokenizer
+from rstar2.training.conversations import Conversation
 from rstar2.training.sft import conversation_sample, dialogue_sample, text_sample, with_shared_opening
 from rstar2.types import TrainSample
 
@@ -48,14 +49,28 @@ def test_a_dialogue_and_the_same_conversation_make_the_same_sample(
         {"role": "assistant", "content": f" {answer}</reason>"},
     )
     dialogue = dialogue_sample(template, question, turns)
-    assert conversation_sample(template, [*template.opening(question), *turns]) == dialogue
+    assert conversation_sample(template, Conversation((*template.opening(question), *turns))) == dialogue
 
 
 def test_calls_in_the_usual_message_form_are_learned_as_the_text_of_a_call(template: Template) -> None:
     function = {"name": "execute_python_code_with_standard_io", "arguments": {"code": "1", "input": ""}}
     turn = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
-    sample = conversation_sample(template, [*template.opening("q"), turn])
+    sample = conversation_sample(template, Conversation((*template.opening("q"), turn)))
     assert targets(template, sample) == f"</reason>{call_text('1')}<|im_end|>"
+
+
+def test_a_conversation_with_tools_of_its_own_lists_those_and_no_others(template: Template) -> None:
+    turn = {"role": "assistant", "content": "7"}
+    tool = {"type": "function", "function": {"name": "add_numbers", "parameters": {}}}
+    texts = [
+        template.tokenizer.decode(
+            conversation_sample(template, Conversation((*template.opening("q"), turn), tools)).token_ids
+        )
+        for tools in (None, (tool,), ())
+    ]
+    assert ["execute_python" in text for text in texts] == [True, False, False]
+    assert ["add_numbers" in text for text in texts] == [False, True, False]
+    assert "# Tools" not in texts[2]
 
 
 def test_earlier_turns_without_the_assistant_are_never_targets(template: Template) -> None:
@@ -66,7 +81,7 @@ def test_earlier_turns_without_the_assistant_are_never_targets(template: Templat
         {"role": "assistant", "content": "b</reason>2"},
         {"role": "user", "content": "three"},
     ]
-    sample = conversation_sample(template, messages)
+    sample = conversation_sample(template, Conversation(tuple(messages)))
     assert targets(template, sample) == "a</reason>1<|im_end|>b</reason>2<|im_end|>"
     assert "three" not in template.tokenizer.decode(sample.token_ids)
 
@@ -79,7 +94,7 @@ def test_a_conversation_that_the_template_renders_anew_at_every_turn_is_refused(
         {"role": role, "content": "</reason>x"} for role in ("user", "assistant", "user", "assistant")
     ]
     with pytest.raises(DataError, match="re-renders earlier turns"):
-        conversation_sample(Template(tokenizer, system="", user="{question}"), messages)
+        conversation_sample(Template(tokenizer, system="", user="{question}"), Conversation(tuple(messages)))
 
 
 def test_every_token_of_a_text_but_the_first_is_a_target() -> None:

@@ -1,7 +1,15 @@
 import pytest
 
-from rstar2.config import ExitRule
-from rstar2.training.stages import StepOutcome, cooled_down, reason_to_leave, unmastered, warmed_up
+from rstar2.config import ExitRule, PretrainingSection, SftSection
+from rstar2.training.stages import (
+    StepOutcome,
+    cooled_down,
+    half_cosine,
+    reason_to_leave,
+    supervised_lr,
+    unmastered,
+    warmed_up,
+)
 from rstar2.types import Ending, GradedRollout, Group, Problem, Rollout
 
 
@@ -40,6 +48,31 @@ def test_the_rate_rises_in_a_line_and_stays(step: int, warmup_steps: int, lr: fl
 )
 def test_the_supervised_rate_falls_in_a_line_to_a_twentieth(step: int, warmup_steps: int, lr: float) -> None:
     assert cooled_down(4.0, step=step, steps=10, warmup_steps=warmup_steps) == pytest.approx(lr)
+
+
+@pytest.mark.parametrize(
+    ("step", "lr"),
+    [(0, 4 / 3), (1, 8 / 3), (2, 4.0), (6, 2.0), (10, 0.0)],  # cos(pi / 2) = 0 halfway between 2 and 10
+)
+def test_the_cosine_falls_from_the_warm_ups_end_to_nothing(step: int, lr: float) -> None:
+    assert half_cosine(4.0, step=step, steps=10, warmup_steps=2) == pytest.approx(lr)
+
+
+def test_the_papers_sft_warms_up_for_208_of_5204_steps() -> None:
+    section = SftSection(
+        files=("x",), epochs=3, samples_per_step=128, lr=5e-6, warmup_share=0.04, decay="cosine"
+    )
+    steps = section.num_steps(222_000)
+    rates = [supervised_lr(section, step=step, steps=steps) for step in range(steps)]
+    assert steps == 5204
+    assert rates.index(max(rates)) == 208
+    assert max(rates) == pytest.approx(5e-6)
+    assert rates[-1] < 1e-12
+
+
+def test_phases_of_the_tiny_model_fall_in_a_line() -> None:
+    for section in (PretrainingSection(lr=4.0, warmup_steps=1), SftSection(lr=4.0, warmup_steps=1)):
+        assert supervised_lr(section, step=1, steps=10) == pytest.approx(3.6)
 
 
 def test_a_stage_without_exit_rules_never_ends_early() -> None:

@@ -1,5 +1,6 @@
 """What learns, and how: the model, its supervised phases, RoC, the optimizer and the RL stages."""
 
+from math import ceil
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -59,15 +60,34 @@ class SftSection(Section):
     """Non-reasoning supervised fine-tuning (paper 4.1): format and tool calls, no problem solving."""
 
     steps: int = Field(100, ge=0)
+    epochs: int = Field(0, ge=0)
+    """Passes over `files` in place of `steps`, unless 0 (paper: 3)."""
     samples_per_step: int = Field(64, ge=1)
+    """(paper: 128)"""
     lr: float = Field(1e-3, gt=0)
+    """Its highest (paper: 5e-6)."""
     warmup_steps: int = Field(10, ge=0)
+    warmup_share: float = Field(0.0, ge=0, lt=1)
+    """Of all steps, in place of `warmup_steps`, unless 0 (paper: 0.04)."""
+    decay: Literal["linear", "cosine"] = "linear"
+    """After the warm-up: in a line to a twentieth, or along half a cosine to 0 (paper)."""
     mixture: AttemptMixture = AttemptMixture()
     malformed_share: float = Field(0.1, ge=0, le=1)
     """Of generated demonstrations: calls that are not well-formed."""
     files: tuple[str, ...] = ()
     """JSONL in the usual chat+tools form, used instead of generated demonstrations."""
     max_tokens: int = Field(1024, ge=16)
+    """Longer conversations are left out."""
+
+    @model_validator(mode="after")
+    def _epochs_are_of_files(self) -> Self:
+        if self.epochs and not self.files:
+            raise ValueError("epochs are passes over files: name sft.files, or give sft.steps instead")
+        return self
+
+    def num_steps(self, num_conversations: int) -> int:
+        """Optimizer steps, if the files hold so many conversations."""
+        return ceil(self.epochs * num_conversations / self.samples_per_step) if self.epochs else self.steps
 
 
 class RocSection(Section):
@@ -81,6 +101,10 @@ class RocSection(Section):
 
 
 class LearnerSection(Section):
+    num_ranks: int = Field(0, ge=0)
+    """Processes that the weights, gradients and moments are cut over (FSDP2); 0 learns in this process."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it computes; `auto` takes a GPU if there is one. With ranks, each takes one GPU."""
     micro_batch_tokens: int = Field(8192, ge=64)
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW (release)."""

@@ -48,6 +48,8 @@ class PlanSection(Section):
     """Assumed."""
     kept_groups_share: float = Field(0.7, gt=0, le=1)
     """Of groups, those that are neither all right nor all wrong; assumed (paper: below 0.3 after stage 2)."""
+    sft_conversations: int = Field(222_000, ge=1)
+    """In the files of `[sft]`, for a plan in epochs (paper 4.1)."""
     sft_sample_tokens: int = Field(1000, ge=1)
     """Of one SFT sample, prompt included; assumed."""
     document_tokens: int = Field(50, ge=1)

@@ -86,7 +86,7 @@ def _supervised(config: RunConfig, learner: LearnerGroup) -> tuple[tuple[str, fl
     base_s = pretraining.steps * supervised_s(
         learner, num_samples=pretraining.documents_per_step, sample_tokens=plan.document_tokens
     )
-    sft_s = sft.steps * supervised_s(
+    sft_s = sft.num_steps(plan.sft_conversations) * supervised_s(
         learner, num_samples=sft.samples_per_step, sample_tokens=plan.sft_sample_tokens
     )
     return (*((("base", base_s),) if config.model.base == "tiny" else ()), ("sft", sft_s))

@@ -69,12 +69,19 @@ class Template:
         self._before, self._after = self._find_bridge()
         self._check_prefix_stable()
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
-        """The text of a conversation, exactly as the model sees it."""
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+    ) -> str:
+        """The text of a conversation, exactly as the model sees it; with these tools instead of our own."""
+        shown = self._tools if tools is None else list(tools)
         try:
             text = self.tokenizer.hf.apply_chat_template(
                 list(messages),
-                tools=self._tools or None,
+                tools=shown or None,
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
             )

@@ -1,20 +1,16 @@
-"""Generated non-reasoning SFT conversations for the tiny model, and JSONL ones for real models.
+"""Generated non-reasoning SFT conversations for the tiny model; real ones come from files (`conversations`).
 
 What they teach is form: how a call is written, that its output is read, how an answer is given. What
 they do not teach is which code is right: attempts are right, wrong or broken as in the base's text,
 some calls are malformed, and an answer is whatever the tool printed.
 """
 
-import json
 import random
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from rstar2.corpus.documents import pick_kind
 from rstar2.corpus.trial import try_out
 from rstar2.corpus.worked import Kind, attempts
-from rstar2.errors import DataError
 from rstar2.integers import canonical_integer
 from rstar2.protocol.parse import parse_turn
 from rstar2.protocol.response import response_text
@@ -66,30 +62,6 @@ def instruction(rng: random.Random) -> tuple[str, list[Message]]:
         ["Answer with the number {}.", "Give {} as the answer.", "The answer is {}. Say so."]
     )
     return wording.format(number), [{"role": "assistant", "content": _answer(number)}]
-
-
-def read_conversations(path: Path) -> list[list[Message]]:
-    """Conversations from a JSONL file: objects with `messages` in the usual chat+tools form."""
-    if not path.exists():
-        raise DataError(f"there is no SFT file '{path}': check sft.files")
-    conversations = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            conversations.append(_conversation(line, f"{path}:{number}"))
-    if not conversations:
-        raise DataError(f"'{path}' has no conversations: every line must be an object with messages")
-    return conversations
-
-
-def _conversation(line: str, where: str) -> list[Message]:
-    try:
-        messages: Any = json.loads(line)["messages"]
-        roles = [message["role"] for message in messages]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f'{where}: expected {{"messages": [{{"role": ..., "content": ...}}]}}') from error
-    if "assistant" not in roles or not set(roles) <= {"system", "user", "assistant", "tool"}:
-        raise DataError(f"{where}: roles must be system, user, assistant or tool, one at least assistant")
-    return list(messages)
 
 
 def _answer(shown: str) -> str:

@@ -26,7 +26,7 @@ from rstar2.telemetry import JsonLines
 from rstar2.training.parts import Parts
 from rstar2.training.rl import rl_step, stage_limits, step_line
 from rstar2.training.sampler import SamplerState, draw_problems
-from rstar2.training.stages import cooled_down, reason_to_leave, unmastered
+from rstar2.training.stages import reason_to_leave, supervised_lr, unmastered
 from rstar2.training.state import RunState
 from rstar2.training.supervised import SamplesOfStep, pretraining_samples, sft_samples
 from rstar2.types import Group, Problem
@@ -67,7 +67,8 @@ class TrainingRun:
         if name == "base":
             await self._pretrain()
         elif name == "sft":
-            await self._supervise("sft", sft_samples(parts), steps=parts.config.sft.steps)
+            samples_of, steps = sft_samples(parts)
+            await self._supervise("sft", samples_of, steps=steps)
         else:
             stage = parts.config.stages[self.state.phase - 2]
             await self._reinforce(stage)
@@ -103,7 +104,7 @@ class TrainingRun:
         self.parts.watcher.begin(name, steps - state.step)
         while state.step < steps:
             began = time.perf_counter()
-            lr = cooled_down(section.lr, step=state.step, steps=steps, warmup_steps=section.warmup_steps)
+            lr = supervised_lr(section, step=state.step, steps=steps)
             report = self.parts.learner.step(samples_of(state.step), objective=Objective.LIKELIHOOD, lr=lr)
             state.step += 1
             state.total_steps += 1

@@ -10,6 +10,7 @@ from itertools import takewhile
 
 from rstar2.errors import DataError
 from rstar2.protocol.template import Message, Template
+from rstar2.training.conversations import Conversation
 from rstar2.types import TrainSample
 
 
@@ -29,12 +30,13 @@ def dialogue_sample(template: Template, question: str, messages: Sequence[Messag
     return _sample(tokens, mask)
 
 
-def conversation_sample(template: Template, messages: Sequence[Message]) -> TrainSample:
+def conversation_sample(template: Template, conversation: Conversation) -> TrainSample:
     """A sample from any chat+tools conversation, by rendering its growing prefixes.
 
     A target is every token that an assistant message adds after its generation prompt, up to its
     end-of-turn token. DataError if the template does not render prefixes stably for these messages.
     """
+    messages, tools = conversation.messages, conversation.tools
     tokens: list[int] = []
     mask: list[bool] = []
     done = ""
@@ -42,8 +44,8 @@ def conversation_sample(template: Template, messages: Sequence[Message]) -> Trai
     for end, message in enumerate(messages, start=1):
         if message["role"] != "assistant":
             continue
-        prompt = template.render(messages[: end - 1], add_generation_prompt=True)
-        turn = template.render(messages[:end])
+        prompt = template.render(messages[: end - 1], tools=tools, add_generation_prompt=True)
+        turn = template.render(messages[:end], tools=tools)
         turn = turn[: turn.rfind(end_of_turn) + len(end_of_turn)]
         for text, written in ((prompt, False), (turn, True)):
             if not text.startswith(done):

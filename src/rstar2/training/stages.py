@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import cos, pi
 from statistics import fmean
 
-from rstar2.config import ExitRule
+from rstar2.config import ExitRule, PretrainingSection, SftSection
 from rstar2.types import Group
 
 
@@ -17,6 +18,21 @@ def cooled_down(lr: float, *, step: int, steps: int, warmup_steps: int) -> float
     """Linear warm-up, then linear decay to a twentieth: for pre-training and SFT of the tiny model."""
     left = max(0.05, 1.0 - step / steps)
     return warmed_up(lr, step=step, warmup_steps=warmup_steps) * left
+
+
+def half_cosine(lr: float, *, step: int, steps: int, warmup_steps: int) -> float:
+    """Linear warm-up, then half a cosine down to 0 (paper 4.1: SFT)."""
+    done = max(0, step - warmup_steps) / max(1, steps - warmup_steps)
+    return warmed_up(lr, step=step, warmup_steps=warmup_steps) * 0.5 * (1 + cos(pi * done))
+
+
+def supervised_lr(section: PretrainingSection | SftSection, *, step: int, steps: int) -> float:
+    """Of one step of a supervised phase."""
+    if isinstance(section, PretrainingSection):
+        return cooled_down(section.lr, step=step, steps=steps, warmup_steps=section.warmup_steps)
+    warmup_steps = round(section.warmup_share * steps) if section.warmup_share else section.warmup_steps
+    decayed = half_cosine if section.decay == "cosine" else cooled_down
+    return decayed(section.lr, step=step, steps=steps, warmup_steps=warmup_steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The supervised phases: pre-training of the tiny base on generated text, and non-reasoning SFT.
 
-Both are a pure function from a step's number to its samples: nothing but the number needs to be
+Each is a pure function from a step's number to its samples: nothing but the number needs to be
 remembered to go on.
 """
 
@@ -12,7 +12,9 @@ from typing import TypeAlias
 from rstar2.config import AttemptMixture
 from rstar2.corpus.documents import document
 from rstar2.corpus.worked import Kind
-from rstar2.training.demonstrations import demonstration, instruction, read_conversations
+from rstar2.errors import DataError
+from rstar2.training.conversations import drawn, read_conversations
+from rstar2.training.demonstrations import demonstration, instruction
 from rstar2.training.parts import Parts
 from rstar2.training.sft import (
     conversation_sample,
@@ -44,16 +46,18 @@ def pretraining_samples(parts: Parts) -> SamplesOfStep:
     return samples
 
 
-def sft_samples(parts: Parts) -> SamplesOfStep:
-    """Conversations of each step: from files if given, else generated demonstrations."""
+def sft_samples(parts: Parts) -> tuple[SamplesOfStep, int]:
+    """(conversations of each step, how many steps): from files if given, else generated demonstrations."""
     section = parts.config.sft
-    draw = _from_files(parts) if section.files else _generated(parts)
+    if section.files:
+        return _from_files(parts)
+    draw = _generated(parts)
 
     def samples(step: int) -> list[TrainSample]:
         rng = random.Random(f"{parts.config.run.seed}/sft/{step}")
         return with_shared_opening([draw(rng) for _ in range(section.samples_per_step)])
 
-    return samples
+    return samples, section.steps
 
 
 def kinds(mixture: AttemptMixture) -> dict[Kind, float]:
@@ -81,12 +85,22 @@ def _generated(parts: Parts) -> Callable[[random.Random], TrainSample]:
     return draw
 
 
-def _from_files(parts: Parts) -> Callable[[random.Random], TrainSample]:
-    section = parts.config.sft
+def _from_files(parts: Parts) -> tuple[SamplesOfStep, int]:
+    """Conversations that are too long are left out of their step, which then has fewer."""
+    section, seed = parts.config.sft, parts.config.run.seed
     conversations = [c for name in section.files for c in read_conversations(Path(name))]
-    samples = [conversation_sample(parts.template, c) for c in conversations]
-    fitting = [s for s in samples if len(s.token_ids) <= section.max_tokens]
-    parts.watcher.line(
-        f"sft: {len(fitting)} of {len(samples)} conversations within {section.max_tokens} tokens"
-    )
-    return lambda rng: rng.choice(fitting)
+    steps = section.num_steps(len(conversations))
+    parts.watcher.line(f"sft: {len(conversations)} conversations, {steps} steps")
+
+    def samples(step: int) -> list[TrainSample]:
+        chosen = drawn(len(conversations), step=step, count=section.samples_per_step, seed=seed)
+        made = [conversation_sample(parts.template, conversations[i]) for i in chosen]
+        fitting = [sample for sample in made if len(sample.token_ids) <= section.max_tokens]
+        if not fitting:
+            raise DataError(
+                f"no conversation of SFT step {step + 1} has {section.max_tokens} tokens or fewer: "
+                "raise sft.max_tokens, or leave the long ones out of sft.files"
+            )
+        return with_shared_opening(fitting)
+
+    return samples, steps
