@@ -8,6 +8,7 @@
     |-- InfrastructureError        the world failed; retried, then counted, never scored
     |   |-- SandboxError           a worker died, a node is gone
     |   |-- EngineError            a generation engine died or refused
+    |   |-- LearnerError           a learner rank died; the run goes on from its last checkpoint
     |   `-- CheckpointError        a checkpoint is torn or of another format
     `-- CapacityError              a request that can never fit (prompt longer than the KV budget)
 
@@ -46,6 +47,10 @@ class SandboxError(InfrastructureError):
 
 class EngineError(InfrastructureError):
     """A generation engine could not answer."""
+
+
+class LearnerError(InfrastructureError):
+    """A rank of the learner is lost, and its part of the weights with it."""
 
 
 class CheckpointError(InfrastructureError):

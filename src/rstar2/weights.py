@@ -61,7 +61,9 @@ class FolderChannel:
         (partial / self.CHECKSUM).write_text(_sha256(partial / self.WEIGHTS))
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        for old in sorted(self._folder.glob("version-*"))[: -self._keep]:
+        versions = sorted(self._folder.glob("version-*"))
+        newest = versions.index(final) + 1  # what lies above is of a run that has gone back to a checkpoint
+        for old in versions[: max(0, newest - self._keep)] + versions[newest:]:
             shutil.rmtree(old)
 
     def get(self, version: int) -> Mapping[str, Tensor]:

@@ -1,6 +1,7 @@
 """An exported policy is an ordinary checkpoint."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rstar2.assemble import export
 from rstar2.engines.torch_engine import TorchEngine
-from rstar2.models.loading import build_tiny, load_model
+from rstar2.models.loading import build_tiny, load_model, save_model
 from rstar2.protocol.template import PYTHON_TOOL, Template, chatml_template
 from rstar2.protocol.tokenizer import train_tokenizer
 from rstar2.types import GenerationRequest
@@ -31,7 +32,7 @@ def exported(folder: Path) -> Template:
         initial_std=2.0,
         eos_token_id=tokenizer.eos_token_id,
     )
-    export(model, tokenizer, folder)
+    export(partial(save_model, model), tokenizer, folder)
     return Template(tokenizer, system="", user="{question}")
 
 

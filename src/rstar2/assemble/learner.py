@@ -1,15 +1,79 @@
-"""The learner as `[learner]` says."""
+"""The learner as `[learner]` says: in this process, or on ranks of its own."""
 
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+from torch.distributed.device_mesh import init_device_mesh
 from transformers import PreTrainedModel
 
-from rstar2.config import RunConfig
+from rstar2.assemble.policy import load_policy
+from rstar2.config import LearnerSection, RunConfig
+from rstar2.learner.crew import CrewLearner
+from rstar2.learner.fsdp import FsdpLearner
 from rstar2.learner.learner import TorchLearner
+from rstar2.learner.processes import ProcessCrew
+from rstar2.learner.rendezvous import DeviceType
+from rstar2.learner.sharding import Sharding
+from rstar2.ports import WeightChannel
+from rstar2.weights import FolderChannel, MemoryChannel
 
 
-def new_learner(config: RunConfig, model: PreTrainedModel) -> TorchLearner:
+@contextmanager
+def learning(config: RunConfig, model: PreTrainedModel) -> Iterator[TorchLearner | CrewLearner]:
+    """The learner; on leaving, its ranks are ended. In this process it takes the model over."""
     section = config.learner
-    return TorchLearner(
-        model,
+    if not section.num_ranks:
+        yield TorchLearner(model.to(device_type(section)), **_options(section))
+        return
+    crew = ProcessCrew(partial(build_rank, config), section.num_ranks, device_type=device_type(section))
+    with closing(crew):
+        yield CrewLearner(crew)
+
+
+def build_rank(config: RunConfig, rank: int, num_ranks: int) -> FsdpLearner:
+    """One rank, where it lives, once all have joined their process group."""
+    torch.set_num_threads(max(1, (config.run.threads or os.cpu_count() or 1) // num_ranks))
+    sharding = Sharding(
+        mesh=init_device_mesh(device_type(config.learner), (num_ranks,)),
+        checkpoint_activations=config.cluster.checkpoint_activations,
+        offload_optimizer=config.cluster.offload_optimizer,
+    )
+    return FsdpLearner(load_policy(config).model, sharding, **_options(config.learner))
+
+
+def new_channel(section: LearnerSection, folder: Path) -> WeightChannel:
+    """What the learner's weights go through to engines of this process."""
+    return FolderChannel(folder / "weights") if section.num_ranks else MemoryChannel()
+
+
+def device_type(section: LearnerSection) -> DeviceType:
+    """What the learner computes on."""
+    if section.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return section.device
+
+
+class _Options(TypedDict):
+    """What `[learner]` says alike for one process and for ranks."""
+
+    micro_batch_tokens: int
+    betas: tuple[float, float]
+    weight_decay: float
+    grad_clip: float
+    clip_low: float
+    clip_high: float
+    importance_cap: float | None
+    logprob_chunk_tokens: int
+    bf16: bool
+
+
+def _options(section: LearnerSection) -> _Options:
+    return _Options(
         micro_batch_tokens=section.micro_batch_tokens,
         betas=section.betas,
         weight_decay=section.weight_decay,

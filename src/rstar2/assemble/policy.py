@@ -1,5 +1,6 @@
 """The policy that a run starts from: a tokenizer and a model, given or built from nothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,8 @@ def load_policy(config: RunConfig) -> Policy:
     return Policy(tokenizer, model, cache, corpus)
 
 
-def export(model: PreTrainedModel, tokenizer: HuggingFaceTokenizer, folder: Path) -> None:
-    """An ordinary Hugging Face checkpoint: weights, config, tokenizer, chat template."""
+def export(save: Callable[[Path], None], tokenizer: HuggingFaceTokenizer, folder: Path) -> None:
+    """An ordinary Hugging Face checkpoint: weights and config by `save`, tokenizer, chat template."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    save(folder)
     tokenizer.save(folder)

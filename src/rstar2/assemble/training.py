@@ -2,17 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from rstar2.assemble.learner import new_learner
+from rstar2.assemble.learner import learning, new_channel
 from rstar2.assemble.players import collecting
 from rstar2.assemble.policy import export, load_policy
 from rstar2.assemble.problem_sets import problem_sets
 from rstar2.config import RunConfig
 from rstar2.training.parts import Parts, Watcher
-from rstar2.weights import MemoryChannel
 
 
 @asynccontextmanager
@@ -22,23 +22,23 @@ async def training_parts(config: RunConfig, folder: Path, watcher: Watcher) -> A
         torch.set_num_threads(config.run.threads)
     train, test = problem_sets(config.problems, split=config.evaluation.split, seed=config.run.seed)
     policy = load_policy(config)
-    learner = new_learner(config, policy.model)
-    async with collecting(config, policy.tokenizer, policy.model) as players:
-        yield Parts(
-            config=config,
-            folder=folder,
-            template=players.template,
-            tools=players.tools,
-            learner=learner,
-            channel=MemoryChannel(),
-            dispatcher=players.dispatcher,
-            lengths=players.lengths,
-            collector=players.collector,
-            train=train,
-            test=test,
-            corpus=policy.corpus,
-            base_cache=policy.base_cache,
-            export=lambda to: export(policy.model, policy.tokenizer, to),
-            engine_stats=players.stats_since_last_call,
-            watcher=watcher,
-        )
+    with learning(config, policy.model) as learner:
+        async with collecting(config, policy.tokenizer, policy.model) as players:
+            yield Parts(
+                config=config,
+                folder=folder,
+                template=players.template,
+                tools=players.tools,
+                learner=learner,
+                channel=new_channel(config.learner, folder),
+                dispatcher=players.dispatcher,
+                lengths=players.lengths,
+                collector=players.collector,
+                train=train,
+                test=test,
+                corpus=policy.corpus,
+                base_cache=policy.base_cache,
+                export=partial(export, learner.export, policy.tokenizer),
+                engine_stats=players.stats_since_last_call,
+                watcher=watcher,
+            )

@@ -10,5 +10,8 @@ learner.py        `TorchLearner`, the `Learner` of one process
 fsdp.py           `FsdpLearner`, one rank of a `Learner` of many
 sharding.py       how a policy is cut into shards
 shard_files.py    the optimizer's shards on disk
+crew.py           `CrewLearner`, the `Learner` whose ranks are somewhere else
+processes.py      `ProcessCrew`, ranks as processes of this machine
+rendezvous.py     how ranks find each other
 sharded_muon.py   Muon where matrices are shards
 """

@@ -110,8 +110,12 @@ class TorchLearner:
         """Hand over every parameter by its name in the model; a tied matrix appears once."""
         channel.put(version, {name: p.detach() for name, p in self.model.named_parameters()})
 
-    def save(self, folder: Path) -> None:
+    def export(self, folder: Path) -> None:
+        """The policy alone, as an ordinary Hugging Face folder."""
         save_model(self.model, folder)
+
+    def save(self, folder: Path) -> None:
+        self.export(folder)
         state = {"format": OPTIMIZER_FORMAT, "optimizer": self._optimizer.state_dict()}
         torch.save(state, folder / OPTIMIZER_FILE)
 
