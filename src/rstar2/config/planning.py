@@ -1,7 +1,7 @@
-"""The two sections that no job reads: they are there to plan with.
+"""The machines of a run, and what is expected of its rollouts.
 
-`[cluster]` says what a run would have, `[plan]` what is expected of its rollouts; `rstar2 plan` turns them
-into memory and time before anything starts.
+`rstar2 plan` turns both into memory and time before anything starts; `rstar2 train --cluster` books what
+`[cluster]` says. No job reads `[plan]`.
 """
 
 from pydantic import Field
@@ -10,10 +10,10 @@ from rstar2.config.section import Section
 
 
 class ClusterSection(Section):
-    """The machines, and how engines and learner are laid out on them."""
+    """The machines, and how engines, learner and sandbox are laid out on them."""
 
     accelerator: str = "cpu-2-cores"
-    """A name in `profiles/accelerators.toml`."""
+    """A name in `profiles/accelerators.toml`; where it is a CPU, a job books cores alone."""
     num_accelerators: int = Field(1, ge=1)
     accelerators_per_engine: int = Field(1, ge=1)
     """Tensor parallelism: so many hold one engine together (release: 4)."""
@@ -29,6 +29,15 @@ class ClusterSection(Section):
     """Of an accelerator to other nodes, one direction; 50e9 is a 400 Gb/s adapter."""
     host_memory_bytes: float = Field(200e9, gt=0)
     """Per accelerator."""
+    cpus_per_engine: float = Field(1.0, gt=0)
+    """Cores that the process of an engine books."""
+    cpus_per_rank: float = Field(1.0, gt=0)
+    """Of a rank of the learner."""
+    sandbox_nodes: int = Field(0, ge=0)
+    """Sandbox servers, spread over the machines, with `sandbox.workers` each; 0 leaves it to `[sandbox]`."""
+    cpus_per_sandbox_node: float = Field(1.0, gt=0)
+    weights_folder: str = ""
+    """Where engines read new weights, the same path on every machine; by default below the run's folder."""
 
 
 class PlanSection(Section):
