@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -135,8 +136,16 @@ def test_a_bad_override_creates_nothing(run, config, tmp_path, override):
 def test_a_dry_run_prints_the_resolved_config_and_creates_nothing(run, config, tmp_path):
     result = run("train", str(config), "--run", str(tmp_path / "run"), "-s", "sft.steps=7", "--dry-run")
     assert result.exit_code == 0
-    assert "steps = 7" in result.stdout
+    assert tomllib.loads(result.stdout)["sft"]["steps"] == 7
+    assert "\n# tiny, " in result.stdout
+    assert "\n# seconds per step" in result.stdout
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_a_model_of_unknown_shape_says_that_there_is_no_plan(run, config):
+    result = run("train", str(config), "-s", "model.base=nobody/x", "--dry-run")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].startswith("# There is no plan: the shape of 'nobody/x'")
 
 
 @pytest.mark.parametrize(("error", "code"), [(DataError("mend it"), 2), (CheckpointError("mend it"), 1)])

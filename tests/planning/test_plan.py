@@ -12,7 +12,7 @@ from rstar2.planning.policy import policy_shape
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = load_config(CONFIGS / "tiny.toml")
-PAPER = load_config(CONFIGS / "qwen3-14b-plan.toml")
+PAPER = load_config(CONFIGS / "qwen3-14b.toml")
 FIRST_STAGE = {
     "stages": PAPER.stages[:1],
     "plan": PAPER.plan.model_copy(update={"mean_response_tokens": (2500,)}),

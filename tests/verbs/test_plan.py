@@ -64,7 +64,7 @@ def test_a_plan_that_does_not_fit_is_exit_code_1_with_the_remedy(plan):
 
 def test_the_page_shows_the_tables_that_are_printed():
     """Of memory and rollouts; times also depend on the simulator."""
-    printed = CliRunner().invoke(app, ["plan", str(ROOT / "configs/qwen3-14b-plan.toml")]).output
+    printed = CliRunner().invoke(app, ["plan", str(ROOT / "configs/qwen3-14b.toml")]).output
     printed = printed.replace("\u2500", "-")
     page = (ROOT / "docs/planning.md").read_text()
     tables = printed[: printed.index("seconds per step")]

@@ -1,11 +1,14 @@
 """`rstar2 plan`: whether a config fits its machines, how long it takes, and what to change first."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 
+from rich.console import Console
 from rich.table import Table
 
 from rstar2.config import RunConfig
 from rstar2.console import console, plain_table
+from rstar2.errors import ConfigError
 from rstar2.planning.advice import Advice, first_change
 from rstar2.planning.plan import Plan, make_plan
 from rstar2.planning.policy import policy_shape
@@ -13,20 +16,36 @@ from rstar2.planning.policy import policy_shape
 
 def show_plan(config: RunConfig) -> bool:
     """Print the plan; whether it fits."""
+    return _print_plan(config, console)
+
+
+def plan_as_comment(config: RunConfig) -> str:
+    """The same as comment lines, to go with a config; one line that says why, if there can be no plan."""
+    printed = Console(file=StringIO(), width=80, highlight=False, markup=False)
+    try:
+        _print_plan(config, printed)
+    except ConfigError as error:
+        return f"# There is no plan: {error}\n"
+    assert isinstance(printed.file, StringIO)
+    lines = printed.file.getvalue().splitlines()
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+
+
+def _print_plan(config: RunConfig, where: Console) -> bool:
     model = policy_shape(config.model)
     plan = make_plan(config, model)
     cluster, engine = config.cluster, config.engine
-    console.print(f"{model.name}, {_count(model.num_parameters)} parameters", soft_wrap=True)
-    console.print(
+    where.print(f"{model.name}, {_count(model.num_parameters)} parameters", soft_wrap=True)
+    where.print(
         f"{cluster.num_accelerators} x {cluster.accelerator}; {engine.num_engines} x engine on "
         f"{cluster.accelerators_per_engine}, {_count(engine.kv_tokens)} KV tokens "
         f"(room for {_count(plan.memory.kv_room_tokens)})\n",
         soft_wrap=True,
     )
     for table in (memory_table(plan), rollouts_table(plan), time_table(plan)):
-        console.print(table)
-        console.print()
-    console.print(verdict(plan, first_change(config, model, plan)), style="" if plan.fits else "red")
+        where.print(table)
+        where.print()
+    where.print(verdict(plan, first_change(config, model, plan)), style="" if plan.fits else "red")
     return plan.fits
 
 
