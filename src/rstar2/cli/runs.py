@@ -15,14 +15,18 @@ def train(
     config: Annotated[Path, typer.Argument(help="TOML file of the run, for example configs/tiny.toml.")],
     run: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/CONFIG")] = None,
     overrides: Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved config and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved config and its plan, and stop.")
+    ] = False,
 ) -> None:
     """Run the whole recipe, or go on where it was stopped."""
     from rstar2.config import dump_config, load_config
 
     resolved = load_config(config, overrides or ())
     if dry_run:
-        typer.echo(dump_config(resolved), nl=False)
+        from rstar2.verbs.plan import plan_as_comment
+
+        typer.echo(f"{dump_config(resolved)}\n{plan_as_comment(resolved)}", nl=False)
         return
     from rstar2.verbs.train import run_training
 
