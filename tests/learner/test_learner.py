@@ -161,6 +161,17 @@ def test_scores_are_log_probs_and_entropies_of_the_plain_model() -> None:
         assert all(0.0 < s.entropy_nats <= torch.tensor(float(VOCAB)).log() + 1e-5 for s in score)
 
 
+def test_entropies_are_those_of_a_plain_forward_at_the_temperature_that_was_asked_for() -> None:
+    sample = batch()[0]
+    for temperature in (1.0, 0.6):
+        (score,) = learner().score([sample.token_ids], temperature=temperature)
+        plain = learner().model
+        plain.set_attn_implementation("sdpa")
+        logits = plain(input_ids=torch.tensor([sample.token_ids])).logits[0, :-1]
+        expected = torch.distributions.Categorical(logits=logits / temperature).entropy().tolist()
+        assert [s.entropy_nats for s in score] == pytest.approx(expected, abs=1e-4)
+
+
 def test_published_weights_do_not_change_with_the_next_step() -> None:
     policy, channel = learner(), MemoryChannel()
     before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}

@@ -5,17 +5,17 @@ denominator for the whole step, so neither packing nor micro-batching changes th
 worth (its advantage) was decided before; which samples exist is not decided here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Literal, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rstar2.errors import CheckpointError
 from rstar2.grpo.loss import TokenLoss, likelihood_loss, policy_loss
+from rstar2.learner import shard_files
 from rstar2.learner.optimizer import Optimizers
 from rstar2.learner.packing import MicroBatch, pack
 from rstar2.learner.policy import Policy
@@ -23,9 +23,6 @@ from rstar2.learner.tally import Tally, total
 from rstar2.models.loading import load_model, save_model
 from rstar2.ports import Objective, OptimizerKind, WeightChannel
 from rstar2.types import StepReport, TokenScore, TrainSample
-
-OPTIMIZER_FILE = "optimizer.pt"
-OPTIMIZER_FORMAT = 2
 
 T = TypeVar("T")
 
@@ -85,10 +82,12 @@ class TorchLearner:
         metrics |= {**total(self._from_all_ranks(tally)), "grad_norm": self._update(lr), "lr": lr}
         return StepReport(metrics=tuple(metrics.items()))
 
-    def score(self, sequences: Sequence[Sequence[int]]) -> list[tuple[TokenScore, ...]]:
+    def score(
+        self, sequences: Sequence[Sequence[int]], *, temperature: float = 1.0
+    ) -> list[tuple[TokenScore, ...]]:
         """What the policy thinks of every token but the first of each sequence, given those before it.
 
-        At temperature 1. A sequence of n tokens has n - 1 scores; n is 2 or more.
+        In softmax(logits / temperature). A sequence of n tokens has n - 1 scores; n is 2 or more.
         """
         assert all(len(ids) >= 2 for ids in sequences)
         samples = [
@@ -100,7 +99,7 @@ class TorchLearner:
         mine: dict[int, tuple[TokenScore, ...]] = {}
         with torch.no_grad():
             for micro_batch in self._micro_batches(samples):
-                pairs_T2 = torch.stack(self._policy(micro_batch), dim=-1)
+                pairs_T2 = torch.stack(self._policy(micro_batch, temperature), dim=-1)
                 for index, pairs in micro_batch.split(pairs_T2).items():
                     mine[index] = tuple(TokenScore(logprob=p, entropy_nats=e) for p, e in pairs.tolist())
         scores = {i: score for part in self._from_all_ranks(mine) for i, score in part.items()}
@@ -115,32 +114,42 @@ class TorchLearner:
         save_model(self.model, folder)
 
     def save(self, folder: Path) -> None:
+        """Weights as an HF checkpoint, and the optimizer's state; any number of ranks can go on from it."""
         self.export(folder)
-        state = {"format": OPTIMIZER_FORMAT, "optimizer": self._optimizer.state_dict()}
-        torch.save(state, folder / OPTIMIZER_FILE)
+        state = self._optimizer.named_state(self.model)
+        header = shard_files.Header(kind=self._optimizer.kind, has_state=bool(state))
+        self._on_first_rank(lambda: shard_files.write_header(folder, header))
+        if state:
+            shard_files.write_shards(folder, state, self._group)
 
     def restore(self, folder: Path) -> None:
-        try:
-            state = torch.load(folder / OPTIMIZER_FILE, map_location=self.model.device, weights_only=True)
-        except (OSError, RuntimeError, UnpicklingError) as error:  # missing, cut short, not ours
-            raise CheckpointError(
-                f"{folder / OPTIMIZER_FILE} cannot be read; use another checkpoint"
-            ) from error
-        if state["format"] != OPTIMIZER_FORMAT:
-            raise CheckpointError(
-                f"{folder} has format {state['format']}, this version reads {OPTIMIZER_FORMAT}; save it anew"
-            )
+        """From what any number of ranks saved."""
+        header = shard_files.read_header(folder)
+        self._load_weights(folder)
+        self.reset_optimizer(header.kind)
+        if header.has_state:
+            state = shard_files.read_shards(folder, self.model, self._group)
+            self._optimizer.load_named_state(self.model, state)
+
+    def _load_weights(self, folder: Path) -> None:
         dtype = next(self.model.parameters()).dtype
         self.model.load_state_dict(load_model(folder, dtype).state_dict())
-        self.reset_optimizer(OptimizerKind(state["optimizer"]["kind"]))
-        self._optimizer.load_parts(state["optimizer"]["parts"])
+
+    @property
+    def _group(self) -> dist.ProcessGroup | None:
+        """All ranks that take part in the step; None if there are no others."""
+        return None
 
     def _micro_batches(self, samples: Sequence[TrainSample]) -> Iterator[MicroBatch]:
         return pack(samples, micro_batch_tokens=self._micro_batch_tokens, device=self.model.device)
 
     def _from_all_ranks(self, value: T) -> list[T]:
-        """The value, and those of all other ranks that take part in the step: here there are none."""
+        """The value, and those of all other ranks."""
         return [value]
+
+    def _on_first_rank(self, work: Callable[[], T]) -> T | None:
+        """What only one of the ranks does."""
+        return work()
 
     def _loss(
         self, objective: Objective, batch: MicroBatch, logprobs_T: Tensor, num_targets: int
