@@ -27,6 +27,9 @@ class RolloutSection(Section):
     ] = "learned_reservation"
     """Which engine writes a rollout's next turn, and when: ours, the paper's, verl's, the release's, RLinf's,
     and that of verl 0.2, which the paper started from; see docs/scheduling.md."""
+    max_lag: int = Field(0, ge=0)
+    """Versions by which the weights that played a batch may be older than those that learn from it. 0:
+    engines and learner take turns (paper); n: both work at once; see docs/overlap.md."""
 
 
 class SandboxSection(Section):

@@ -86,6 +86,24 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _old_rollouts_are_corrected_for(self) -> Self:
+        if self.rollout.max_lag and self.learner.importance_cap is None:
+            raise ValueError(
+                f"rollout.max_lag = {self.rollout.max_lag} learns from rollouts of older weights: "
+                "set learner.importance_cap (usually 2) to correct for it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _versions_do_not_depend_on_time(self) -> Self:
+        if self.rollout.max_lag > 1 and self.run.reproducible:
+            raise ValueError(
+                f"with rollout.max_lag = {self.rollout.max_lag} time decides which weights play a batch: "
+                "set it to 1, or run.reproducible = false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _demonstrations_have_their_tool(self) -> Self:
         if self.sft.steps and not self.sft.files and "python" not in self.tools.enabled:
             raise ValueError('generated demonstrations call Python: put "python" into tools.enabled')

@@ -1,9 +1,11 @@
-"""One RL step, GRPO-RoC: collect 2G graded rollouts per problem, keep G, take one optimizer step.
+"""One RL step, GRPO-RoC, in two halves: play 2G graded rollouts per problem; keep G of them and learn.
 
 groups  <- 2G rollouts of each problem, graded
 kept    <- Resample-on-Correct of each group to G        (section 2.2.3, arXiv:2508.20722)
 samples <- group-relative advantages; none from groups with equal rewards
-learner <- one step; engines adopt the new weights
+learner <- one step
+
+Which halves run when, and with which weights, is decided in overlap.py.
 """
 
 import random
@@ -17,26 +19,28 @@ from rstar2.evaluation.evaluate import tool_error_rate
 from rstar2.grpo import advantage, roc
 from rstar2.ports import Objective
 from rstar2.rollout.agent import RolloutLimits
-from rstar2.telemetry import Window, Work
+from rstar2.telemetry import Window
 from rstar2.training.parts import Parts
 from rstar2.training.stages import StepOutcome, warmed_up
 from rstar2.types import Ending, Group, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RlStep:
-    """What one step did."""
+class Played:
+    """What the engines gave."""
 
     groups: Sequence[Group]
-    """As collected, before RoC."""
-    kept: Sequence[Group]
+    """Before RoC."""
     metrics: Mapping[str, float]
-    window: Window
-    """What was under way during it."""
 
-    @property
-    def outcome(self) -> StepOutcome:
-        return StepOutcome(reward=self.metrics["reward"], all_correct_share=self.metrics["all_correct_share"])
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What the learner made of it."""
+
+    kept: Sequence[Group]
+    """One per group, as RoC left it."""
+    metrics: Mapping[str, float]
 
 
 def stage_limits(stage: StageSection, *, tool_response_chars: int) -> RolloutLimits:
@@ -49,13 +53,10 @@ def stage_limits(stage: StageSection, *, tool_response_chars: int) -> RolloutLim
     )
 
 
-async def rl_step(
-    parts: Parts, stage: StageSection, problems: Sequence[Problem], *, step: int, version: int
-) -> RlStep:
-    """Collect, resample, learn, publish `version` and let the engines adopt it."""
+async def play(parts: Parts, stage: StageSection, problems: Sequence[Problem], *, step: int) -> Played:
+    """Collect a batch with the weights that the engines have."""
     began = time.perf_counter()
-    parts.collector.activity.window()
-    parts.engine_stats()  # both forget what was done before, for mastery or an evaluation
+    parts.engine_stats()  # forgets what was done before, for mastery or an evaluation
     parts.watcher.begin(f"{stage.name} step {step + 1}", len(problems) * stage.oversample)
     groups = await parts.collector.collect(
         problems,
@@ -64,24 +65,44 @@ async def rl_step(
         label=f"{stage.name}/{step}",
         on_done=lambda _: parts.watcher.advance(),
     )
-    collected = time.perf_counter()
+    metrics = {
+        **group_metrics(groups, prefix=""),
+        **{f"engine_{name}": value for name, value in parts.engine_stats().items()},
+        "generate_s": time.perf_counter() - began,
+    }
+    return Played(groups=groups, metrics=metrics)
+
+
+def learn(parts: Parts, stage: StageSection, groups: Sequence[Group], *, step: int) -> Learned:
+    """Resample, and take one optimizer step."""
+    began = time.perf_counter()
     rng = random.Random(f"{parts.config.run.seed}/roc/{stage.name}/{step}")
     kept = [resampled(group, stage, parts.config.roc, rng) for group in groups]
     samples = [sample for group in kept for sample in advantage.samples(group)]
     lr = warmed_up(stage.lr, step=step, warmup_steps=stage.warmup_steps)
-    with parts.collector.activity.span(Work.LEARNER):
-        report = parts.learner.step(samples, objective=Objective.POLICY, lr=lr, temperature=stage.temperature)
-        parts.learner.publish(parts.channel, version)
-        await parts.dispatcher.adopt(parts.channel, version)
+    report = parts.learner.step(samples, objective=Objective.POLICY, lr=lr, temperature=stage.temperature)
     metrics = {
-        **group_metrics(groups, prefix=""),
         **group_metrics([g for g in kept if not g.is_degenerate], prefix="kept_"),
         **{f"learner_{name}": value for name, value in report.metrics},
-        **{f"engine_{name}": value for name, value in parts.engine_stats().items()},
-        "generate_s": collected - began,
-        "learn_s": time.perf_counter() - collected,
+        "learn_s": time.perf_counter() - began,
     }
-    return RlStep(groups=groups, kept=kept, metrics=metrics, window=parts.collector.activity.window())
+    return Learned(kept=kept, metrics=metrics)
+
+
+def outcome(metrics: Mapping[str, float]) -> StepOutcome:
+    """What the exit rules look at, from the metrics of a step."""
+    return StepOutcome(reward=metrics["reward"], all_correct_share=metrics["all_correct_share"])
+
+
+def idle_seconds(window: Window) -> dict[str, float]:
+    """How long the learner had nothing to learn from, and the engines nothing to write, in a step."""
+    spent = window.shares_s
+    both = spent.get("both", 0.0)
+    return {
+        "step_s": window.wall_s,
+        "learner_idle_s": window.wall_s - both - spent.get("learner", 0.0),
+        "engines_idle_s": window.wall_s - both - spent.get("generation", 0.0),
+    }
 
 
 def resampled(group: Group, stage: StageSection, section: RocSection, rng: random.Random) -> Group:
@@ -124,12 +145,21 @@ def group_metrics(groups: Sequence[Group], *, prefix: str) -> dict[str, float]:
     return {f"{prefix}{name}": value for name, value in metrics.items()}
 
 
+LEGEND = "errors: in all rollouts / in right ones; idle: learner / engines"
+"""Of `step_line`."""
+
+
 def step_line(stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> str:
-    """One line that a person wants to read; the seconds are generation + learning. Fits 80 columns."""
+    """One line that a person wants to read, in 80 columns."""
     m = metrics
+    idle = (m["learner_idle_s"] / m["step_s"], m["engines_idle_s"] / m["step_s"])
     return (
         f"{stage} {step}/{steps}  reward {m['reward']:.2f}  "
-        f"errors {m['tool_error_rate']:.0%} ({m['tool_error_rate_correct']:.0%} in right)  "
+        f"errors {_percents(m['tool_error_rate'], m['tool_error_rate_correct'])}  "
         f"{m['tokens_per_rollout']:.0f} tokens  cut {m['clip_ratio']:.0%}  "
-        f"{m['generate_s']:.1f}+{m['learn_s']:.1f} s"
+        f"{m['step_s']:.{1 if m['step_s'] < 100 else 0}f} s  idle {_percents(*idle)}"
     )
+
+
+def _percents(*shares: float) -> str:
+    return "/".join(f"{100 * share:.0f}" for share in shares) + "%"

@@ -1,0 +1,79 @@
+"""Where a run is: what it decided so far, saved together with the learner's weights.
+
+A checkpoint is written at least every `run.checkpoint_every_s` seconds, and at every phase boundary.
+"""
+
+import time
+from typing import Any
+
+from rstar2 import checkpoint
+from rstar2.training.parts import Parts
+from rstar2.training.records import Records
+from rstar2.training.state import RunState
+from rstar2.training.threads import in_thread
+
+
+class Progress:
+    """The state of one run, and how it gets to disk and back; whoever advances the run changes `state`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.state = RunState()
+        self.records = Records(
+            parts.folder, parts.template.tokenizer, max_rollouts=parts.config.run.save_rollouts
+        )
+        self._parts = parts
+        self._clock_s = self._saved_at_s = time.monotonic()
+
+    @property
+    def phase_wall_s(self) -> float:
+        """Time spent in the present phase, over all its attempts."""
+        return self.state.phase_wall_s + time.monotonic() - self._clock_s
+
+    def restore(self) -> None:
+        """Go back to the newest checkpoint, if there is one."""
+        parts = self._parts
+        found = checkpoint.latest(parts.folder / "checkpoints")
+        if found is not None:
+            parts.learner.restore(found.path)
+            self.state = RunState.from_json(found.state)
+            parts.lengths.restore(self.state.lengths)
+            parts.watcher.line(f"resumed after {self.state.total_steps} steps")
+        self.records.cut_back(self.state)
+
+    def begin_phase(self) -> None:
+        self._clock_s = self._saved_at_s = time.monotonic()
+
+    async def end_phase(self) -> None:
+        state = self.state
+        state.phase += 1
+        state.step = 0
+        state.phase_wall_s = 0.0
+        state.history = []
+        state.stage_problems = None
+        self._clock_s = time.monotonic()
+        await self.save()
+        self.write_summary()
+
+    def write_summary(self) -> dict[str, Any]:
+        return self.records.write_summary(self.state.rows, seed=self._parts.config.run.seed)
+
+    async def save_if_due(self) -> None:
+        if time.monotonic() - self._saved_at_s >= self._parts.config.run.checkpoint_every_s:
+            await self.save()
+
+    async def save(self) -> None:
+        """Write a checkpoint; engines may play on meanwhile, but nobody may learn."""
+        state, parts = self.state, self._parts
+        state.phase_wall_s, self._clock_s = self.phase_wall_s, time.monotonic()
+        state.lengths = parts.lengths.to_json()
+        self.records.note_lengths(state)
+        await in_thread(
+            checkpoint.write,
+            parts.folder / "checkpoints",
+            # The phase is part of the number: a boundary is saved without a step in between.
+            step=state.total_steps + state.phase,
+            state=state.to_json(),
+            save=parts.learner.save,
+            keep=parts.config.run.keep_checkpoints,
+        )
+        self._saved_at_s = time.monotonic()
