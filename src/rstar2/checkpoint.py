@@ -21,7 +21,7 @@ from typing import Any
 
 from rstar2.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 STATE_FILE = "state.json"
 MANIFEST_FILE = "manifest.json"
 

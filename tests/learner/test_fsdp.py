@@ -181,6 +181,21 @@ def test_a_restored_rank_goes_on_bit_for_bit(
     assert distance(weights(whole), weights(resumed)) == 0.0
 
 
+@pytest.mark.parametrize("kind", list(OptimizerKind))
+@pytest.mark.parametrize("saved_by", ["rank", "process"])
+def test_a_rank_goes_on_from_what_one_process_saved_and_the_reverse(
+    alone: DeviceMesh, kind: OptimizerKind, saved_by: str, tmp_path: Path
+) -> None:
+    saving, going_on = (sharded(alone), local()) if saved_by == "rank" else (local(), sharded(alone))
+    saving.reset_optimizer(kind)
+    steps(saving, [0, 1])
+    saving.save(tmp_path)
+    going_on.restore(tmp_path)
+    bound = MUON_BOUND if kind is OptimizerKind.MUON else BOUND
+    assert_same_losses(steps(going_on, [2, 3]), steps(saving, [2, 3]), bound)
+    assert distance(weights(going_on), weights(saving)) < bound
+
+
 def test_what_is_saved_is_an_ordinary_model(alone: DeviceMesh, tmp_path: Path) -> None:
     ours = sharded(alone)
     steps(ours, [0])
@@ -199,15 +214,16 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("is_rank", [True, False], ids=["rank", "process"])
 def test_a_broken_checkpoint_is_refused(
-    alone: DeviceMesh, damage: Callable[[Path], object], tmp_path: Path
+    alone: DeviceMesh, damage: Callable[[Path], object], is_rank: bool, tmp_path: Path
 ) -> None:
-    ours = sharded(alone)
+    ours, theirs = sharded(alone), sharded(alone) if is_rank else local()
     steps(ours, [0])
     ours.save(tmp_path)
     damage(tmp_path)
     with pytest.raises(CheckpointError):
-        sharded(alone).restore(tmp_path)
+        theirs.restore(tmp_path)
 
 
 # -- many ranks, in processes of their own ---------------------------------------------------------

@@ -70,10 +70,8 @@ def test_weights_and_moments_are_those_that_torch_allocates():
     assert items["gradients"] == sum(p.grad.nbytes for p in parameters if p.grad is not None)
     moments = [
         value.nbytes
-        for part in learner._optimizer.state_dict()["parts"]
-        for state in part["state"].values()
-        for name, value in state.items()
-        if name.startswith("exp_avg")
+        for name, value in learner._optimizer.named_state(learner.model).items()
+        if name.rpartition(".")[2].startswith("exp_avg")
     ]
     assert items["moments"] == sum(moments)
 

@@ -17,7 +17,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from rstar2.errors import CheckpointError
-from rstar2.learner import shard_files
 from rstar2.learner.filling import deal
 from rstar2.learner.learner import TorchLearner
 from rstar2.learner.packing import MicroBatch, assemble, pack
@@ -71,29 +70,18 @@ class FsdpLearner(TorchLearner):
         weights = self._whole_weights()
         self._on_first_rank(lambda: channel.put(version, weights))
 
-    def save(self, folder: Path) -> None:
-        """Weights as an HF checkpoint by the first rank, the optimizer's state by every rank its own."""
-        self.export(folder)
-        state = self._optimizer.named_state(self.model)
-        header = shard_files.Header(kind=self._optimizer.kind, has_state=bool(state))
-        self._on_first_rank(lambda: shard_files.write_header(folder, header))
-        if state:
-            shard_files.write_shards(folder, state, self._sharding.group)
-
     def export(self, folder: Path) -> None:
         """The policy alone, as an ordinary HF folder."""
         weights = self._whole_weights()
         self._on_first_rank(lambda: save_model(self.model, folder, weights))
 
-    def restore(self, folder: Path) -> None:
-        """From what any number of ranks saved."""
-        header = shard_files.read_header(folder)
+    def _load_weights(self, folder: Path) -> None:
         model = self._on_first_rank(lambda: load_model(folder))
         self._scatter(dict(model.named_parameters()) if model is not None else {})
-        self.reset_optimizer(header.kind)
-        if header.has_state:
-            state = shard_files.read_shards(folder, self.model, self._sharding.group)
-            self._optimizer.load_named_state(self.model, state)
+
+    @property
+    def _group(self) -> dist.ProcessGroup:
+        return self._sharding.group
 
     def _micro_batches(self, samples: Sequence[TrainSample]) -> Iterator[MicroBatch]:
         """This rank's share; every rank computes in every round, because gathering layers takes all."""
@@ -135,7 +123,7 @@ class FsdpLearner(TorchLearner):
 
     def _from_all_ranks(self, value: T) -> list[T]:
         values: list[T] = [value] * self._sharding.num_ranks
-        dist.all_gather_object(values, value, group=self._sharding.group)
+        dist.all_gather_object(values, value, group=self._group)
         return values
 
     def _on_first_rank(self, work: Callable[[], T]) -> T | None:
@@ -147,7 +135,7 @@ class FsdpLearner(TorchLearner):
                 result = work()
             except (CheckpointError, OSError) as error:
                 failure = [error]
-        dist.broadcast_object_list(failure, group=self._sharding.group, group_src=0)
+        dist.broadcast_object_list(failure, group=self._group, group_src=0)
         if failure[0] is not None:
             raise failure[0]
         return result

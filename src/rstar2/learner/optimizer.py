@@ -4,7 +4,7 @@ AdamW is the recipe's. Muon orthogonalises the update of each matrix; it reaches
 two thirds of the steps when a small model starts from random numbers, which is what it is used for here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -49,14 +49,6 @@ class Optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr * ratio
             optimizer.step()
-
-    def state_dict(self) -> dict[str, object]:
-        return {"kind": self.kind.value, "parts": [optimizer.state_dict() for optimizer, _ in self._parts]}
-
-    def load_parts(self, states: Iterable[dict[str, object]]) -> None:
-        """Take over the states that `state_dict` gave for the same kind and model."""
-        for (optimizer, _), state in zip(self._parts, states, strict=True):
-            optimizer.load_state_dict(state)
 
     def named_state(self, model: PreTrainedModel) -> dict[str, Tensor]:
         """Every tensor that a step leaves behind, as `parameter name.name in the optimizer`."""

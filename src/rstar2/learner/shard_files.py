@@ -1,14 +1,17 @@
 """The optimizer's state on disk, written and read by all ranks at once, each its own shards.
 
     folder/optimizer.json     format, kind of optimizer, whether it has stepped
-    folder/optimizer/         one file per rank that wrote, and an index (torch.distributed.checkpoint);
+    folder/optimizer/         one file per process that wrote, and an index (torch.distributed.checkpoint);
                               absent before the first step, which makes the state
 
 Shards are read by their place in the whole tensor, so that any number of ranks can go on from what any other
-number wrote.
+number wrote; so can a process without ranks, whose group is None.
 """
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,25 +58,35 @@ def read_header(folder: Path) -> Header:
     return Header(kind=OptimizerKind(values["kind"]), has_state=values["has_state"])
 
 
-def write_shards(folder: Path, state: dict[str, Tensor], group: dist.ProcessGroup) -> None:
+def write_shards(folder: Path, state: dict[str, Tensor], group: dist.ProcessGroup | None) -> None:
     """Collective; `state` is what `Optimizers.named_state` gives."""
     try:
-        save(state, checkpoint_id=folder / SHARDS_FOLDER, process_group=group)
+        with _without_warning():
+            save(state, checkpoint_id=folder / SHARDS_FOLDER, process_group=group, no_dist=group is None)
     except CheckpointException as error:
         raise CheckpointError(
             f"{folder / SHARDS_FOLDER} could not be written ({error}); check space and rights"
         ) from error
 
 
-def read_shards(folder: Path, model: PreTrainedModel, group: dist.ProcessGroup) -> dict[str, Tensor]:
+def read_shards(folder: Path, model: PreTrainedModel, group: dist.ProcessGroup | None) -> dict[str, Tensor]:
     """Collective; the state, cut as the model is now."""
     try:
         index = FileSystemReader(folder / SHARDS_FOLDER).read_metadata().state_dict_metadata
         state = {key: _room(key, entry, model) for key, entry in index.items()}
-        load(state, checkpoint_id=folder / SHARDS_FOLDER, process_group=group)
+        with _without_warning():
+            load(state, checkpoint_id=folder / SHARDS_FOLDER, process_group=group, no_dist=group is None)
     except (CheckpointException, OSError) as error:
         raise CheckpointError(f"{folder / SHARDS_FOLDER} cannot be read; use another checkpoint") from error
     return state
+
+
+@contextmanager
+def _without_warning() -> Iterator[None]:
+    """Of what a process without ranks asks for: to save and load alone."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
 
 
 def _room(key: str, entry: object, model: PreTrainedModel) -> Tensor:

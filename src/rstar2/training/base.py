@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import rstar2.corpus as corpus
+from rstar2 import checkpoint
 from rstar2.config import RunConfig
 from rstar2.corpus.documents import document, pick_kind
 from rstar2.corpus.worked import attempts
@@ -28,6 +29,7 @@ def base_key(config: RunConfig) -> str:
         json.dumps(config.problems.model_dump(mode="json")["tasks"], sort_keys=True),
         config.protocol.model_dump_json(),
         config.learner.model_dump_json(exclude={"num_ranks", "device"}),  # they say where, not what
+        f"checkpoint {checkpoint.FORMAT}",
         chatml_template(),
         *(path.read_text(encoding="utf-8") for path in sources),
     ]
