@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rstar2.cli.options import Overrides
+from rstar2.errors import InputError
 
 app = typer.Typer()
 
@@ -73,3 +74,38 @@ def report(
     from rstar2.evaluation.report import write_report
 
     typer.echo(write_report(run))
+
+
+@app.command()
+def analyze(
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a run: its phases, one after the other.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Instead of a run, one checkpoint (with --rollouts).")
+    ] = None,
+    rollouts: Annotated[
+        Path | None, typer.Option(help="A rollouts.jsonl, or the folder of a benchmark's transcripts.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many rollouts per phase, drawn at random.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.01, help="Entropies are those of softmax(logits / temperature).")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Fixes the draw and the intervals.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to.", show_default="RUN, or that of the rollouts")
+    ] = None,
+) -> None:
+    """Show where a policy hesitates and how it uses its tools, phase by phase (docs/analysis.md)."""
+    from rstar2.verbs.analyze import Inquiry, analyze_recordings, recording, recordings_of_run
+
+    inquiry = Inquiry(limit=limit, temperature=temperature, seed=seed)
+    if run is not None:
+        analyze_recordings(recordings_of_run(run), inquiry, folder=out or run)
+    elif model is not None and rollouts is not None:
+        folder = rollouts if rollouts.is_dir() else rollouts.parent
+        analyze_recordings([recording(model, rollouts)], inquiry, folder=out or folder)
+    else:
+        raise InputError("name a run, or a checkpoint by --model and its rollouts by --rollouts")
