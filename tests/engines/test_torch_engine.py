@@ -442,6 +442,26 @@ def test_weights_of_another_model_or_under_a_running_turn_are_refused() -> None:
 
 
 @pytest.mark.parametrize("threaded", [False, True])
+def test_weights_are_taken_right_after_all_turns_were_given_up(threaded: bool) -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen(), eos_token_id=-1, threaded=threaded)
+        tasks = [asyncio.create_task(engine.generate(request(str(i), (5, 6)))) for i in range(3)]
+        while engine.stats.decode_tokens < 5:
+            await asyncio.sleep(0)
+        for i in range(3):
+            engine.release(str(i))
+        assert engine.load().num_running
+        async with asyncio.timeout(5):
+            await engine.adopt(Weights(qwen(seed=1).state_dict()), 1)
+        assert (engine.load().num_running, engine.load().kv_tokens_used) == (0, 0)
+        assert (await engine.generate(request("a", (5, 6)))).version == 1
+        await asyncio.gather(*tasks)
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("threaded", [False, True])
 def test_closing_fails_who_waits_and_who_runs_and_who_comes_later(threaded: bool) -> None:
     async def scenario() -> None:
         engine = engine_of(qwen(), eos_token_id=-1, max_running=2, threaded=threaded)

@@ -90,6 +90,11 @@ class Batch:
     def num_running(self) -> int:
         return len(self.rows) + len(self.entering)
 
+    @property
+    def is_abandoned(self) -> bool:
+        """There are rows, and nobody waits for any of them."""
+        return self.num_running > 0 and all(row.abandoned for row in (*self.rows, *self.entering))
+
     def enter(self, request: GenerationRequest) -> None:
         """Begin a turn, or go on with one that paused."""
         row = self._paused.pop(request.rollout_id, None) or Row(request, self.prefixes.join(request))

@@ -137,6 +137,8 @@ class TorchEngine:
 
     async def adopt(self, channel: WeightChannel, version: int) -> None:
         """Swap weights; the caller sees to it that nothing runs."""
+        while self._batch.is_abandoned and self._failure is None:
+            await asyncio.sleep(0)  # the next iteration closes up the rows of turns that were given up
         if self._failure is not None:
             raise EngineError("the engine has stopped; start a new one") from self._failure
         if self._batch.num_running:
