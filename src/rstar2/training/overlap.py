@@ -12,6 +12,7 @@ What is played and learned is not known here: only who may begin when, and that 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 Batch = TypeVar("Batch")
@@ -70,13 +71,14 @@ class Overlap(Generic[Batch]):
         adopted = -1
         for batch in range(first, last + 1):
             async with self._channel:
-                await self._channel.wait_for(
-                    lambda n=batch: may_begin(n, newest=self._newest, max_lag=self._max_lag)
-                )
+                await self._channel.wait_for(partial(self._may_begin, batch))
                 if adopted < self._newest:
                     await self._adopt(self._newest)
                     adopted = self._newest
             await self._played.put(await self._play(batch, adopted))
+
+    def _may_begin(self, batch: int) -> bool:
+        return may_begin(batch, newest=self._newest, max_lag=self._max_lag)
 
     async def _learn_all(self, first: int, last: int) -> None:
         for batch in range(first, last + 1):
