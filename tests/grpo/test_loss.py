@@ -80,6 +80,19 @@ def test_importance_weights_scale_tokens_are_capped_and_carry_no_gradient() -> N
     terms.loss.backward()
     assert terms.loss.item() == pytest.approx(-(0.25 * 1.0 + 2.0 * 3.0) / 2)
     torch.testing.assert_close(logprobs.grad, torch.tensor([-0.125, -3.0]))
+    assert terms.shares["capped_fraction"].item() == 0.5
+
+
+def test_clip_and_importance_weight_are_decoupled() -> None:
+    """Now / old / sampler is 0.6 / 0.4 / 0.8: the clip sees 1.5, the weight 0.5, neither 0.75."""
+    logprobs = torch.tensor([math.log(0.6)], requires_grad=True)
+    old, sampled = torch.tensor([math.log(0.4)]), torch.tensor([math.log(0.8)])
+    terms = policy_loss(
+        logprobs, old, sampled, torch.ones(1), denominator=1, clip_low=LOW, clip_high=HIGH, importance_cap=2.0
+    )
+    assert terms.loss.item() == pytest.approx(-0.5 * 1.28)
+    assert terms.shares["clip_fraction"].item() == 1.0
+    assert terms.shares["capped_fraction"].item() == 0.0
 
 
 def test_mismatch_compares_the_learner_with_the_sampler() -> None:

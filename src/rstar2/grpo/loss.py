@@ -44,16 +44,20 @@ def policy_loss(
     The old policy is the caller's choice. With one update per rollout batch it is the current one, so
     `old = logprobs.detach()`: rho is exactly 1 and the gradient is REINFORCE's. With several updates it is
     the policy that sampled. w_t is 1, or with `importance_cap` the truncated importance weight
-    min(exp(logp_old - logp_sampled), cap), a constant that corrects the difference between the old policy as
-    the learner computes it and as the engine did. Eq. 6 normalises per group; one denominator for the step
-    weighs every token alike instead.
+    min(exp(logp_old - logp_sampled), cap), a constant that corrects for tokens drawn from another policy than
+    the old one: as the engine computes it, or as it was some versions ago. That is the decoupled objective of
+    arXiv:2110.00641, whose proximal policy is our old one: the clip bounds the step, the weight corrects for
+    who sampled. Eq. 6 normalises per group; one denominator for the step weighs every token alike instead.
     """
     old_T, sampled_T = old_logprobs_T.detach(), sampled_logprobs_T.detach()
     ratio_T = _ratio(logprobs_T, old_T)
     clipped_T = ratio_T.clamp(1.0 - clip_low, 1.0 + clip_high)
     gain_T = torch.minimum(ratio_T * advantages_T, clipped_T * advantages_T)
+    capped_shares = {}
     if importance_cap is not None:
-        gain_T = gain_T * _ratio(old_T, sampled_T).clamp(max=importance_cap)
+        weight_T = _ratio(old_T, sampled_T)
+        gain_T = gain_T * weight_T.clamp(max=importance_cap)
+        capped_shares["capped_fraction"] = (weight_T > importance_cap).sum() / denominator
     is_clipped_T = clipped_T * advantages_T < ratio_T * advantages_T  # where the clip took the gradient away
     mismatch_T = (logprobs_T.detach() - sampled_T).abs()
     return TokenLoss(
@@ -63,6 +67,7 @@ def policy_loss(
             "clip_fraction": is_clipped_T.sum() / denominator,
             "mismatch": mismatch_T.sum() / denominator,
             "mismatch_kl": _k3(logprobs_T.detach(), sampled_T).sum() / denominator,
+            **capped_shares,
         },
         peaks={"mismatch_max": mismatch_T.max()},
     )
