@@ -61,10 +61,15 @@ def test_pass_at_1_averages_problems_and_the_rest_averages_rollouts() -> None:
     assert summary.pass_at_1_ci95[0] <= summary.pass_at_1 <= summary.pass_at_1_ci95[1]
     assert summary.tool_error_rate == pytest.approx(2 / 5)
     assert summary.tool_error_rate_correct == pytest.approx(1 / 3)
+    assert summary.recovery_rate == pytest.approx(1 / 2)
     assert summary.calls_per_rollout == pytest.approx(5 / 5)
     assert summary.tokens_per_rollout == pytest.approx((4 * 10 + 40) / 5)
     assert summary.clip_ratio == pytest.approx(1 / 5)
     assert (summary.num_rollouts, summary.num_dropped) == (5, 3)
+
+
+def test_where_no_call_failed_there_is_nothing_to_recover_from() -> None:
+    assert summarise([group("gcd", graded(1.0, ToolStatus.OK))], seed=0).recovery_rate is None
 
 
 def test_a_problem_that_lost_all_its_rollouts_is_not_a_problem_that_was_failed() -> None:

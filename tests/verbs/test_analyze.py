@@ -85,8 +85,9 @@ def test_what_cannot_be_analyzed_is_one_sentence(rstar2, checkpoint, tmp_path):
     empty = tmp_path / "rollouts.jsonl"
     empty.write_text("")
     for arguments, complaint in (
-        ((), "name a run"),
-        (("--model", checkpoint), "name a run"),
+        ((), "name either a run"),
+        (("--model", checkpoint), "name either a run"),
+        ((tmp_path, "--model", checkpoint, "--rollouts", empty), "name either a run"),
         ((tmp_path,), "holds no evaluation yet"),
         (("--model", checkpoint, "--rollouts", empty), "holds no rollouts"),
         (("--model", tmp_path / "none", "--rollouts", empty), "holds no rollouts"),

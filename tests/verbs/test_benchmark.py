@@ -61,7 +61,14 @@ def test_a_benchmark_is_played_compared_and_gone_on_with(rstar2, checkpoint, fil
     ("options", "complaint"),
     [
         (["--benchmark", "aime23"], "known are aime24"),
-        (["--benchmark", "aime24", "--data", "x.jsonl"], "--data and --out are not for a --benchmark"),
+        (
+            ["--benchmark", "aime24", "--data", "x.jsonl"],
+            "--data, --out and --keep are not for a --benchmark",
+        ),
+        (
+            ["--benchmark", "aime24", "--keep", "x.jsonl"],
+            "--data, --out and --keep are not for a --benchmark",
+        ),
         (["--folder", "x"], "--file, --folder and --against are for a --benchmark"),
         (["--benchmark", "aime24", "-k", "17", "--max-tokens", "24"], "raise --rollouts"),
         (["--benchmark", "aime24"], "engine.kv_tokens (20000) must exceed the longest response (30720)"),

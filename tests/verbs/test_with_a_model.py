@@ -52,7 +52,9 @@ def test_eval_measures_what_it_was_told_to(rstar2, checkpoint, tmp_path):
     fields = ("--question-field", "q", "--answer-field", "a", "--limit", 2)
     sampling = ("--rollouts", 4, "--temperature", 1.0, "--max-tokens", 16, "--seed", 5)
     out = tmp_path / "result.json"
-    command = ("eval", "--model", checkpoint, "--data", data, *fields, *sampling, "--out", out)
+    kept = tmp_path / "rollouts.jsonl"
+    files = ("--out", out, "--keep", kept)
+    command = ("eval", "--model", checkpoint, "--data", data, *fields, *sampling, *files)
     done = rstar2(*command)
     assert (done.exit_code, done.stderr) == (0, "")
     result = json.loads(out.read_text())
@@ -61,7 +63,10 @@ def test_eval_measures_what_it_was_told_to(rstar2, checkpoint, tmp_path):
     assert result["settings"]["max_response_tokens"] == 16
     assert result["tokens_per_rollout"] <= 16
     assert "2 problems, 8 rollouts" in done.stdout
+    rollouts = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert len({(r["question"], r["index"]) for r in rollouts}) == len(rollouts) == 8
     again = rstar2(*command)
+    assert len(kept.read_text().splitlines()) == 8
     assert json.loads(out.read_text()) | {"wall_s": 0} == result | {"wall_s": 0}, again.stderr
 
 

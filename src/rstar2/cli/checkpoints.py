@@ -43,6 +43,9 @@ def evaluate(
     max_turns: MaxTurns = None,
     seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="Write the result into this file, as JSON.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Write the rollouts into this file, for `rstar2 analyze`.")
+    ] = None,
     benchmark: Annotated[
         str | None, typer.Option(help="aime24, aime25, hmmt25, math500 or gpqa-diamond, as in the paper.")
     ] = None,
@@ -74,10 +77,12 @@ def evaluate(
         if file or folder or against:
             raise InputError("--file, --folder and --against are for a --benchmark: name one, or use --data")
         fields = (question_field, answer_field)
-        _evaluate(model, config, limits, data=data, fields=fields, limit=limit, ks=k or (), out=out)
+        _evaluate(
+            model, config, limits, data=data, fields=fields, limit=limit, ks=k or (), out=out, keep=keep
+        )
         return
-    if data or out:
-        raise InputError("--data and --out are not for a --benchmark: give --file and --folder")
+    if data or out or keep:
+        raise InputError("--data, --out and --keep are not for a --benchmark: give --file and --folder")
     from rstar2.verbs.benchmark import asked_for, examine
 
     resolved, asked = asked_for(
@@ -97,6 +102,7 @@ def _evaluate(
     limit: int | None,
     ks: Sequence[int],
     out: Path | None,
+    keep: Path | None,
 ) -> None:
     from rstar2.evaluation.scorecard import checked_ks
     from rstar2.verbs.checkpoint import playing_config
@@ -111,7 +117,7 @@ def _evaluate(
     problems = chosen_problems(
         resolved, data, question_field=question_field, answer_field=answer_field, limit=limit
     )
-    score(resolved, problems, ks=checked, out=out)
+    score(resolved, problems, ks=checked, out=out, keep=keep)
 
 
 @app.command()

@@ -102,10 +102,10 @@ def analyze(
     from rstar2.verbs.analyze import Inquiry, analyze_recordings, recording, recordings_of_run
 
     inquiry = Inquiry(limit=limit, temperature=temperature, seed=seed)
-    if run is not None:
+    if run is not None and model is None and rollouts is None:
         analyze_recordings(recordings_of_run(run), inquiry, folder=out or run)
-    elif model is not None and rollouts is not None:
+    elif run is None and model is not None and rollouts is not None:
         folder = rollouts if rollouts.is_dir() else rollouts.parent
         analyze_recordings([recording(model, rollouts)], inquiry, folder=out or folder)
     else:
-        raise InputError("name a run, or a checkpoint by --model and its rollouts by --rollouts")
+        raise InputError("name either a run, or a checkpoint by --model and its rollouts by --rollouts")

@@ -22,6 +22,8 @@ class Summary:
     """Failed calls among all calls; 0 without calls."""
     tool_error_rate_correct: float
     """The same in right rollouts only (the paper's Figure 4)."""
+    recovery_rate: float | None
+    """Right rollouts among those with a failed call; None if no call failed."""
     calls_per_rollout: float
     tokens_per_rollout: float
     """After the prompt, tool responses included."""
@@ -50,12 +52,14 @@ def summarise(groups: Sequence[Group], *, seed: int) -> Summary:
     """The summary of graded groups; groups that lost all rollouts count only as dropped."""
     scored = [group for group in groups if group.rollouts]
     rollouts = [graded for group in scored for graded in group.rollouts]
+    slipped = [graded for graded in rollouts if graded.rollout.num_tool_errors]
     estimate = mean_score(average_scores([group.rewards for group in scored]), seed=seed)
     return Summary(
         pass_at_1=estimate.value,
         pass_at_1_ci95=(estimate.low, estimate.high),
         tool_error_rate=tool_error_rate(rollouts),
         tool_error_rate_correct=tool_error_rate([r for r in rollouts if r.reward == 1.0]),
+        recovery_rate=fmean(graded.reward for graded in slipped) if slipped else None,
         calls_per_rollout=fmean(len(r.rollout.call_statuses) for r in rollouts),
         tokens_per_rollout=fmean(r.rollout.num_response_tokens for r in rollouts),
         clip_ratio=fmean(r.rollout.ending is Ending.TOKEN_LIMIT for r in rollouts),

@@ -15,19 +15,31 @@ from rstar2.errors import InputError
 from rstar2.evaluation.evaluate import evaluation_limits, pass_at_1_by_task, summarise
 from rstar2.evaluation.pass_at_k import Estimate
 from rstar2.evaluation.scorecard import pass_at_ks
+from rstar2.ports import Tokenizer
 from rstar2.problems.load import Fields, load
+from rstar2.rollout.transcript import readable
+from rstar2.telemetry import JsonLines
 from rstar2.types import Group, Problem
 
 
 def score(
-    config: RunConfig, problems: Sequence[Problem], *, ks: Sequence[int], out: Path | None
+    config: RunConfig,
+    problems: Sequence[Problem],
+    *,
+    ks: Sequence[int],
+    out: Path | None,
+    keep: Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluate `model.base`; the result, which is also printed, and written to `out`."""
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"the folder of '{out}' does not exist: make it or give another --out")
+    """Evaluate `model.base`; the result, which is also printed, and written to `out`.
+
+    The rollouts are written to `keep`, which is begun anew, one per line.
+    """
+    for option, path in (("--out", out), ("--keep", keep)):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"the folder of '{path}' does not exist: make it or give another {option}")
     began = time.perf_counter()
     with progress_bar() as watcher:
-        groups = asyncio.run(_play(config, problems, watcher))
+        groups = asyncio.run(_play(config, problems, watcher, keep))
     result = _result(config, groups, ks) | {"wall_s": time.perf_counter() - began}
     _show(result)
     if out is not None:
@@ -45,18 +57,30 @@ def chosen_problems(
     return load(data, fields=Fields(question=question_field, answer=answer_field)).problems[:limit]
 
 
-async def _play(config: RunConfig, problems: Sequence[Problem], watcher: BarWatcher) -> list[Group]:
+async def _play(
+    config: RunConfig, problems: Sequence[Problem], watcher: BarWatcher, keep: Path | None
+) -> list[Group]:
     num_rollouts = config.evaluation.rollouts
     watcher.begin("loading", 1)
     async with playing(config) as players:
         watcher.begin("rollouts", len(problems) * num_rollouts)
-        return await players.collector.collect(
+        groups = await players.collector.collect(
             problems,
             num_rollouts=num_rollouts,
             limits=evaluation_limits(config),
             label="eval",
             on_done=lambda _: watcher.advance(),
         )
+        if keep is not None:
+            _keep(JsonLines(keep), players.template.tokenizer, groups)
+        return groups
+
+
+def _keep(file: JsonLines, tokenizer: Tokenizer, groups: Sequence[Group]) -> None:
+    file.cut_back(0)
+    for group in groups:
+        for graded in group.rollouts:
+            file.append(readable(tokenizer, group.problem, graded))
 
 
 def _result(config: RunConfig, groups: Sequence[Group], ks: Sequence[int]) -> dict[str, Any]:
@@ -84,6 +108,8 @@ def _show(result: dict[str, Any]) -> None:
         table.add_row(f"  {task}", f"{share:.1%}")
     table.add_row("tool errors", f"{result['tool_error_rate']:.1%}")
     table.add_row("  in right rollouts", f"{result['tool_error_rate_correct']:.1%}")
+    recovery = result["recovery_rate"]
+    table.add_row("right after a tool error", "no call failed" if recovery is None else f"{recovery:.1%}")
     table.add_row("calls per rollout", f"{result['calls_per_rollout']:.2f}")
     table.add_row("tokens per rollout", f"{result['tokens_per_rollout']:.0f}")
     table.add_row("cut off", f"{result['clip_ratio']:.1%}")
