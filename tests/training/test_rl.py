@@ -3,7 +3,8 @@ import random
 import pytest
 
 from rstar2.config import RocSection, StageSection
-from rstar2.training.rl import group_metrics, resampled, stage_limits
+from rstar2.telemetry import Window
+from rstar2.training.rl import LEGEND, group_metrics, idle_seconds, resampled, stage_limits, step_line
 from rstar2.types import (
     Ending,
     GradedRollout,
@@ -100,3 +101,20 @@ def test_a_stage_limits_its_rollouts() -> None:
     limits = stage_limits(STAGE, tool_response_chars=77)
     assert (limits.max_response_tokens, limits.max_turns, limits.tool_response_chars) == (99, 3, 77)
     assert (limits.temperature, limits.top_p) == (1.0, 1.0)
+
+
+def test_idle_is_who_does_nothing_while_the_step_goes_on() -> None:
+    shares_s = {"learner": 1.0, "both": 2.0, "generation": 4.0, "tools": 8.0, "idle": 16.0}
+    window = Window(wall_s=31.0, in_flight={}, shares_s=shares_s)
+    assert idle_seconds(window) == {"step_s": 31.0, "learner_idle_s": 28.0, "engines_idle_s": 25.0}
+
+
+def test_a_step_is_told_in_a_line_of_80_columns() -> None:
+    metrics = {
+        "reward": 0.954, "tool_error_rate": 0.353, "tool_error_rate_correct": 0.121, "clip_ratio": 0.152,
+        "tokens_per_rollout": 8123.4, "step_s": 612.3, "learner_idle_s": 251.0, "engines_idle_s": 18.0,
+    }  # fmt: skip
+    line = step_line("rl1", 123, 300, metrics)
+    assert line == ("rl1 123/300  reward 0.95  errors 35/12%  8123 tokens  cut 15%  612 s  idle 41/3%")
+    assert max(len(line), len(f"rl1: {LEGEND}")) <= 80
+    assert "  7.5 s  " in step_line("rl1", 1, 300, metrics | {"step_s": 7.46})

@@ -38,9 +38,11 @@ STAGE = {
 LEAVES_EARLY = {"window_steps": 2, "plateau_steps": 1}
 
 
-def config(*, checkpoint_every_s: float) -> RunConfig:
+def config(*, checkpoint_every_s: float, max_lag: int) -> RunConfig:
     return parse_config(
         {
+            "rollout": {"max_lag": max_lag},
+            "learner": {"importance_cap": 2.0},
             "run": {"checkpoint_every_s": checkpoint_every_s, "save_rollouts": 4},
             "pretraining": {"steps": 2, "documents_per_step": 2},
             "sft": {"steps": 2, "samples_per_step": 2},
@@ -120,7 +122,7 @@ def answer_by_seed(template: Template, request: GenerationRequest) -> list[int]:
 
 
 def run(
-    template: Template, folder: Path, life: Life, *, checkpoint_every_s: float = 0.0
+    template: Template, folder: Path, life: Life, *, checkpoint_every_s: float = 0.0, max_lag: int = 0
 ) -> RememberingLearner:
     """One process life in the run's folder; raises Killed when `life` ends."""
     folder.mkdir(exist_ok=True)
@@ -141,7 +143,7 @@ def run(
         run_seed=0,
     )
     parts = Parts(
-        config=config(checkpoint_every_s=checkpoint_every_s),
+        config=config(checkpoint_every_s=checkpoint_every_s, max_lag=max_lag),
         folder=folder,
         template=template,
         tools=tools,
@@ -260,3 +262,47 @@ def test_a_run_that_began_its_own_base_goes_on_with_it_when_another_run_was_fast
     (tmp_path / "run-base").symlink_to(whole[0].parent / "run-base")
     run(template, tmp_path / "run", Life(10**6))
     assert untimed(tmp_path / "run") == untimed(whole[0])
+
+
+def without_lags(folder: Path) -> Any:
+    """What `untimed` tells, but for who played which batch."""
+    metrics, rows, rollouts = untimed(folder)
+    return [{k: v for k, v in m.items() if k != "lag_versions"} for m in metrics], rows, rollouts
+
+
+def lags_of(folder: Path) -> list[float]:
+    return [m["lag_versions"] for m in untimed(folder)[0] if m["phase"].startswith("rl")]
+
+
+@pytest.fixture(scope="session")
+def overlapping(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The same run with engines one batch ahead of the learner."""
+    folder, life = tmp_path_factory.mktemp("overlapping") / "run", Life(10**6)
+    return folder, run(template, folder, life, max_lag=1), 10**6 - life.num_left
+
+
+def test_engines_that_run_ahead_play_the_same_problems_for_the_same_steps(
+    whole: Whole, overlapping: Whole
+) -> None:
+    """The script does not look at weights: who learns from the same batches ends with the same memory."""
+    assert json.dumps(overlapping[1].told) == json.dumps(whole[1].told)
+    assert without_lags(overlapping[0]) == without_lags(whole[0])
+    assert set(lags_of(whole[0])) == {0}
+    lags = lags_of(overlapping[0])
+    num_second_stage = 2
+    assert lags == [0, *[1] * (len(lags) - num_second_stage - 1), 0, 1], "a stage begins with its own weights"
+
+
+@pytest.mark.integration
+def test_a_run_killed_with_batches_under_way_plays_them_again_and_learns_from_each_once(
+    template: Template, overlapping: Whole, tmp_path: Path
+) -> None:
+    folder, learner, num_events = overlapping
+    for at_event in range(1, num_events, 5):
+        killed = tmp_path / str(at_event)
+        with pytest.raises(Killed):
+            run(template, killed, Life(at_event), max_lag=1)
+        resumed = run(template, killed, Life(10**6), max_lag=1)
+        assert json.dumps(resumed.told) == json.dumps(learner.told), f"killed at event {at_event}"
+        assert without_lags(killed) == without_lags(folder), f"killed at event {at_event}"
+        assert max(lags_of(killed)) <= 1
