@@ -69,11 +69,14 @@ def simulate(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, also of one that still runs.")],
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="Show another run beside it (repeatable).", metavar="RUN")
+    ] = None,
 ) -> None:
     """Write RUN/report.html: tables, curves and rollouts to read, on one page without a network."""
     from rstar2.evaluation.report import write_report
 
-    typer.echo(write_report(run))
+    typer.echo(write_report(run, compare=compare or ()))
 
 
 @app.command()

@@ -1,11 +1,13 @@
 """What a run tells of itself, none of which steers it.
 
 json_lines   numbers and rollouts on disk, always: they can be cut back to a checkpoint
+following    the same files, read while they grow
 activity     what was under way at every moment of a step
 trackers     the same numbers in TensorBoard or Weights & Biases, if the config asks for it
 """
 
 from rstar2.telemetry.activity import Activity, Window, Work
+from rstar2.telemetry.following import Follower, Line
 from rstar2.telemetry.json_lines import JsonLines
 
-__all__ = ["Activity", "JsonLines", "Window", "Work"]
+__all__ = ["Activity", "Follower", "JsonLines", "Line", "Window", "Work"]

@@ -1,15 +1,16 @@
+import asyncio
 import json
 import math
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rstar2.errors import DataError
-from rstar2.evaluation.report import render, report_data, task_table, write_report
+from rstar2.evaluation.report import write_report, writing
+from rstar2.evaluation.report.writing import SCRIPTS, render
 
 HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror="document.title=1">\u2028<!--'
 
@@ -23,6 +24,8 @@ def rollout(phase: str, text: str, *, reward: float = 1.0) -> dict[str, object]:
         "phase": phase,
         "step": 1,
         "kept": True,
+        "error_penalty": 0.0,
+        "format_penalty": 0.0,
         "problem": "gcd-1",
         "task": "gcd",
         "question": text,
@@ -90,47 +93,31 @@ class Elements(HTMLParser):
             self.data += data
 
 
+def data_of(page: Path) -> Any:
+    return json.loads(Elements(page.read_text()).data)
+
+
 def test_the_page_needs_nothing_but_itself(run):
     page = write_report(run).read_text()
     elements = Elements(page)
-    assert not [a for _, attributes in elements.tags for a in attributes if a in ("src", "href")]
+    links = [attributes.get("src") or attributes.get("href") for _, attributes in elements.tags]
+    assert all(link is None or link.startswith("#") for link in links)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(", page.replace(elements.data, ""))
-    assert "default-src 'none'" in page
+    assert "default-src 'none'; connect-src 'none'" in page
 
 
 def test_text_of_a_model_cannot_become_markup(run):
     elements = Elements(write_report(run).read_text())
     assert [tag for tag, _ in elements.tags].count("script") == 2
     assert "img" not in [tag for tag, _ in elements.tags]
-    (conversation,) = json.loads(elements.data)["conversations"]
+    (conversation,) = json.loads(elements.data)["runs"][0]["rollouts/evaluation/rl1/1"]
     assert conversation["question"] == HOSTILE
-    assert conversation["parts"][0] == {"kind": "text", "text": HOSTILE, "status": ""}
-    assert conversation["parts"][2] == {"kind": "result", "text": HOSTILE, "status": "ok"}
+    assert conversation["parts"][0] == {"kind": "text", "turn": 0, "text": HOSTILE, "status": ""}
+    assert conversation["parts"][2] == {"kind": "result", "turn": 0, "text": HOSTILE, "status": "ok"}
 
 
 def test_the_name_of_the_run_is_escaped(run):
-    assert "<title>&lt;b&gt;run - rstar2 report</title>" in write_report(run).read_text()
-
-
-def test_numbers_arrive_as_they_are_in_the_summary(run):
-    data = report_data(run)
-    assert data["rows"] == [["rl1", "2", "75.0%", "50-100%", "12.5%", "0.0%", "1.50", "100", "2.0%", "12 s"]]
-    assert len(data["columns"]) == len(data["rows"][0])
-    assert data["subtitle"] == "seed 3, 2 optimizer steps, 1.5 minutes"
-    assert data["config"] == "[run]\nseed = 3\n"
-
-
-def test_a_loss_that_is_no_number_leaves_a_gap_and_a_valid_page(run):
-    assert "Policy loss" not in [chart["title"] for chart in report_data(run)["charts"]]
-    assert json.loads(Elements(write_report(run).read_text()).data)["charts"]
-
-
-def test_a_run_that_has_just_begun_has_a_report(tmp_path):
-    write_lines(tmp_path / "metrics.jsonl", [{"phase": "base", "step": 1, "loss": 6.0}])
-    data = report_data(tmp_path)
-    assert (data["rows"], data["conversations"]) == ([], [])
-    assert [chart["title"] for chart in data["charts"]] == ["Pre-training loss"]
-    assert data["subtitle"] == "1 optimizer steps so far"
+    assert "<title>&lt;b&gt;run - rstar2</title>" in write_report(run).read_text()
 
 
 def test_a_folder_without_a_run_is_refused_and_left_alone(tmp_path):
@@ -139,41 +126,52 @@ def test_a_folder_without_a_run_is_refused_and_left_alone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_task_that_a_phase_does_not_have_is_a_gap():
-    rows = [
-        {"name": "a", "pass_at_1_by_task": {"gcd": 0.5}},
-        {"name": "b", "pass_at_1_by_task": {"lcm": 1.0}},
-    ]
-    assert task_table(rows) == {
-        "phases": ["a", "b"],
-        "tasks": [{"name": "gcd", "shares": [0.5, None]}, {"name": "lcm", "shares": [None, 1.0]}],
-    }
+def test_a_loss_that_is_no_number_leaves_a_gap_and_a_valid_page(run):
+    (found,) = data_of(write_report(run))["runs"]
+    assert [chart["title"] for chart in found["charts"]] == ["Reward", "Tool errors"]
+
+
+def test_runs_that_are_compared_stand_on_one_page_with_the_settings_that_differ(run, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in run.iterdir():
+        (other / file.name).write_text(file.read_text().replace("seed = 3", "seed = 4"))
+    data = data_of(write_report(run, compare=[other]))
+    assert [found["about"]["name"] for found in data["runs"]] == ["<b>run", "other"]
+    assert data["head"]["differences"] == [{"key": "run.seed", "values": ["3", "4"]}]
 
 
 def test_a_long_run_still_fits_on_a_small_page(run):
     text = "x" * 50_000
     records = [rollout(f"evaluation/{n}", text) for n in range(60)]
-    write_lines(run / "rollouts.jsonl", records + [rollout("rl1", text) | {"step": n} for n in range(150)])
-    assert write_report(run).stat().st_size < 5_000_000
-    assert len(report_data(run)["conversations"]) > 30
+    write_lines(run / "rollouts.jsonl", records + [rollout("rl1", text) | {"step": n} for n in range(400)])
+    page = write_report(run)
+    assert page.stat().st_size < 5_000_000
+    assert len([name for name in data_of(page)["runs"][0] if name.startswith("rollouts/")]) > 100
 
 
 def test_the_script_never_makes_markup_from_text():
-    page = render(
-        {"columns": [], "rows": [], "tasks": {}, "charts": [], "conversations": [], "config": ""}, title="t"
-    )
+    page = render([{}], title="t")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
 
 
+def test_every_script_is_on_the_page():
+    folder = Path(writing.__file__).parent / "page"
+    assert sorted(SCRIPTS) == sorted(path.name for path in folder.glob("*.js"))
+
+
 @pytest.mark.integration
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser")
-def test_a_browser_draws_the_page_and_runs_nothing_of_a_model(run, tmp_path):
+def test_a_browser_draws_the_page_and_runs_nothing_of_a_model(run, with_tab):
     page = write_report(run)
-    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    quiet = ["--no-first-run", "--disable-background-networking", f"--user-data-dir={tmp_path}/profile"]
-    done = subprocess.run([*browser, *quiet, page.as_uri()], capture_output=True, text=True, timeout=60)
-    tags = [tag for tag, _ in Elements(done.stdout).tags]
-    assert tags.count("polyline") == 2  # reward and tool errors; nothing else was recorded
-    assert "img" not in tags
-    assert "<title>&lt;b&gt;run - rstar2 report</title>" in done.stdout
-    assert "75.0%" in done.stdout
+
+    async def look() -> None:
+        async with with_tab() as tab:
+            await tab.open(page.as_uri())
+            assert await tab.js("document.title") == "<b>run - rstar2"
+            assert await tab.js("document.querySelectorAll('#curves polyline').length") == 2
+            assert await tab.js("document.images.length") == 0
+            assert "75.0%" in await tab.js("document.getElementById('phases').innerText")
+            assert HOSTILE in await tab.js("document.getElementById('conversation').innerText")
+            assert tab.complaints == []
+
+    asyncio.run(look())

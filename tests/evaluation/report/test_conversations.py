@@ -1,4 +1,4 @@
-from rstar2.evaluation.conversations import LONGEST_PART_CHARS, Part, conversation, selection
+from rstar2.evaluation.report.conversations import LONGEST_PART_CHARS, Part, ScoredTokens, conversation
 
 
 def record(segments, calls, statuses, **more):
@@ -6,6 +6,8 @@ def record(segments, calls, statuses, **more):
         "phase": "rl1",
         "step": 3,
         "kept": False,
+        "problem": "gcd-1",
+        "index": 2,
         "task": "gcd",
         "question": " Q? ",
         "expected": "6",
@@ -41,10 +43,10 @@ def test_a_turn_is_split_into_thought_code_and_result():
         )
     )
     assert found.parts == (
-        Part(kind="text", text="so </reason>"),
-        Part(kind="code", text="int('x')", status="exception"),
-        Part(kind="result", text="ValueError", status="exception"),
-        Part(kind="text", text="<answer>\\boxed{6}</answer>"),
+        Part(kind="text", turn=0, text="so </reason>"),
+        Part(kind="code", turn=0, text="int('x')", status="exception"),
+        Part(kind="result", turn=0, text="ValueError", status="exception"),
+        Part(kind="text", turn=1, text="<answer>\\boxed{6}</answer>"),
     )
     assert (found.num_calls, found.num_errors, found.ending) == (1, 1, "token limit")
     assert (found.is_right, found.is_kept, found.question) == (False, False, "Q?")
@@ -52,24 +54,24 @@ def test_a_turn_is_split_into_thought_code_and_result():
 
 def test_a_malformed_call_shows_what_the_model_wrote():
     found = conversation(record([model("<tool_call>{oops</tool_call>")], ["not valid JSON"], ["malformed"]))
-    assert found.parts == (Part(kind="bad call", text="{oops", status="malformed"),)
+    assert found.parts == (Part(kind="bad call", turn=0, text="{oops", status="malformed"),)
 
 
 def test_an_unclosed_call_is_shown_to_its_end():
     found = conversation(record([model("<tool_call>{oops")], ["not closed"], ["malformed"]))
-    assert found.parts == (Part(kind="bad call", text="{oops", status="malformed"),)
+    assert found.parts == (Part(kind="bad call", turn=0, text="{oops", status="malformed"),)
 
 
 def test_a_call_that_nobody_answered_says_so():
     found = conversation(record([model("<tool_call>{}</tool_call>")], ["print(1)"], []))
-    assert found.parts == (Part(kind="code", text="print(1)", status="not run"),)
+    assert found.parts == (Part(kind="code", turn=0, text="print(1)", status="not run"),)
 
 
 def test_a_response_without_our_tags_is_shown_whole():
     found = conversation(
         record([model("<tool_call>"), environment("[RESULT]6[/RESULT]")], ["print(6)"], ["ok"])
     )
-    assert found.parts[-1] == Part(kind="result", text="[RESULT]6[/RESULT]", status="ok")
+    assert found.parts[-1] == Part(kind="result", turn=0, text="[RESULT]6[/RESULT]", status="ok")
 
 
 def test_evaluations_know_nothing_of_roc():
@@ -83,23 +85,21 @@ def test_long_texts_keep_head_and_tail():
     assert len(part.text) < LONGEST_PART_CHARS + 100
 
 
-def occasion(phase, step, chars):
-    return record([model("x" * chars)], [None], [], phase=phase, step=step)
+def test_a_rollout_is_named_by_where_it_belongs():
+    assert conversation(record([], [], [])).id == "rl1/3/gcd-1/2"
 
 
-def test_without_pressure_evaluations_and_three_steps_of_each_stage_are_shown():
-    run = [occasion("rl1", n, 10) for n in range(1, 8)] + [occasion("evaluation/rl1", 7, 10)]
-    chosen = [(r["phase"], r["step"]) for r in selection(run, max_chars=10**6)]
-    assert chosen == [("rl1", 1), ("rl1", 4), ("rl1", 7), ("evaluation/rl1", 7)]
+def test_what_roc_held_against_it_is_shown_where_it_was_recorded():
+    penalties = {"error_penalty": 0.5, "format_penalty": 0.0}
+    known = conversation(record([], [], [], **penalties))
+    assert (known.error_penalty, known.format_penalty) == (0.5, 0.0)
+    assert conversation(record([], [], [])).error_penalty is None
+    assert conversation(record([], [], [], phase="evaluation/rl1", **penalties)).error_penalty is None
 
 
-def test_under_pressure_evaluations_come_first_and_then_the_last_step():
-    run = [occasion("rl1", n, 99) for n in range(1, 8)] + [occasion("evaluation/rl1", 7, 99)]
-    chosen = [(r["phase"], r["step"]) for r in selection(run, max_chars=2 * 100)]
-    assert chosen == [("rl1", 7), ("evaluation/rl1", 7)]
-
-
-def test_a_step_is_shown_whole_or_not_at_all():
-    run = [occasion("rl1", 1, 99)] * 3
-    assert selection(run, max_chars=299) == []
-    assert selection(run, max_chars=300) == run
+def test_entropies_come_with_the_turns_they_belong_to():
+    score = {"pieces": ["so", "!"], "entropies_nats": [0.123, 1.456], "kinds": [None, "forking"]}
+    found = conversation(record([model("so!")], [None], []), [score])
+    assert found.tokens == (
+        ScoredTokens(pieces=("so", "!"), entropies_nats=(0.12, 1.46), kinds=(None, "forking")),
+    )

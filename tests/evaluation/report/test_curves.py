@@ -1,6 +1,6 @@
 import math
 
-from rstar2.evaluation.curves import Line, Span, charts
+from rstar2.evaluation.report.curves import Line, Span, charts
 
 
 def by_title(records):

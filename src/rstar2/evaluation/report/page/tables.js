@@ -1,0 +1,33 @@
+// The tables of phases, of tasks, and of settings in which runs differ.
+
+function table(heads, rows) {
+  return el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
+}
+const columnHeads = (names) => names.map((name) => el("th", { scope: "col" }, name));
+const row = (name, cells) => el("tr", {}, el("th", { scope: "row" }, name), ...cells);
+
+function phaseTable(runs) {
+  const heads = page.head.columns.map((c) => el("th", { scope: "col", title: c.meaning }, c.title));
+  if (runs.length > 1) heads.unshift(...columnHeads(["run"]));
+  const rows = runs.flatMap((run, number) => run.phases.map(([phase, ...cells]) => {
+    const tds = cells.map((cell) => el("td", {}, cell));
+    if (runs.length === 1) return row(phase, tds);
+    return row(nameOf(number), [el("td", {}, phase), ...tds]);
+  }));
+  return rows.length ? table(heads, rows) : note("No phase has ended yet.");
+}
+
+function taskTable(tasks, caption) {
+  const cell = (share) => share === null
+    ? el("td", {}, "-")
+    : el("td", { style: `background: rgba(var(--heat), ${(share * 0.45).toFixed(3)})` }, percent(share, 0));
+  const rows = tasks.tasks.map((task) => row(task.name, task.shares.map(cell)));
+  if (!rows.length) return note("No phase has ended yet.");
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `pass@1 by task ${caption}` },
+    ...(caption ? [el("h3", {}, caption)] : []), table(columnHeads(["task", ...tasks.phases]), rows));
+}
+
+function differenceTable(differences, names) {
+  const rows = differences.map((d) => row(d.key, d.values.map((value) => el("td", {}, value))));
+  return rows.length ? table(columnHeads(["setting", ...names]), rows) : note("Their configurations are the same.");
+}

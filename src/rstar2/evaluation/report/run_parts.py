@@ -1,0 +1,141 @@
+"""What a page shows of one run, in parts: each a JSON text, so that a live page fetches only what changed.
+
+about              name, subtitle, config, how RoC chose
+phases, tasks      the summary, once a phase has ended
+charts, anatomy    of every step so far
+rollouts/P/S       the conversations of step S of phase P, or of an evaluation
+"""
+
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rstar2.evaluation.headline import cells
+from rstar2.evaluation.report.anatomy import anatomies
+from rstar2.evaluation.report.conversations import conversation
+from rstar2.evaluation.report.curves import charts
+from rstar2.evaluation.report.occasions import Occasion, RolloutFile, by_interest
+from rstar2.evaluation.report.scores import ScoreFile
+from rstar2.telemetry import Follower
+
+MAX_ROLLOUT_BYTES = 4_000_000
+"""Of conversations on one page, which must stay below 5 MB."""
+_FULL_SHARE = 0.1
+"""Room of a page that is as good as full."""
+_LARGEST_SHARE = 1 / 8
+"""Of a page that one occasion may take; of longer rollouts it shows fewer groups."""
+
+
+class RunParts:
+    """Reads a run's folder, again and again as the run goes on; what was read once is not read again."""
+
+    def __init__(self, folder: Path, *, max_rollout_bytes: int = MAX_ROLLOUT_BYTES) -> None:
+        self.folder = folder
+        self._max_rollout_bytes = max_rollout_bytes
+        self._metrics = _Records(folder / "metrics.jsonl")
+        self._timelines = _Records(folder / "timeline.jsonl")
+        self._rollouts = RolloutFile(folder / "rollouts.jsonl")
+        self._scores = ScoreFile(folder)
+        self._conversations: dict[tuple[Occasion, int], str] = {}
+        """By occasion and number of scored rollouts."""
+
+    def read(self) -> dict[str, str]:
+        """JSON text by name of the part; empty while the run has not begun."""
+        metrics, summary = self._metrics.read(), self._summary()
+        if not metrics and not summary["stages"]:
+            return {}
+        rows = summary["stages"]
+        parts = {
+            "about": self._about(summary, num_steps=len(metrics)),
+            "phases": [cells(row) for row in rows],
+            "tasks": task_table(rows),
+            "charts": [asdict(chart) for chart in charts(metrics)],
+            "anatomy": [asdict(step) for step in anatomies(metrics, self._timelines.read())],
+        }
+        return {name: _json(part) for name, part in parts.items()} | dict(self._shown_rollouts())
+
+    @property
+    def config(self) -> str:
+        path = self.folder / "config.toml"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def _about(self, summary: Mapping[str, Any], *, num_steps: int) -> dict[str, Any]:
+        return {
+            "name": self.folder.resolve().name,
+            "subtitle": _subtitle(summary, num_steps=num_steps),
+            "config": self.config,
+            "roc": tomllib.loads(self.config).get("roc", {}),
+        }
+
+    def _summary(self) -> dict[str, Any]:
+        path = self.folder / "summary.json"
+        if not path.exists():
+            return {"stages": []}
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return summary
+
+    def _shown_rollouts(self) -> Iterator[tuple[str, str]]:
+        """Whole occasions, the most interesting first, as many as fit; in the order of the run."""
+        room, num_scored = self._max_rollout_bytes, self._scores.refresh()
+        shown: dict[Occasion, str] = {}
+        for occasion in by_interest(self._rollouts.occasions()):
+            text = self._conversations.get((occasion, num_scored)) or self._conversations_of(occasion)
+            if len(text) <= room:
+                room -= len(text)
+                shown[occasion] = text
+            elif room < self._max_rollout_bytes * _FULL_SHARE:
+                break  # a long run has thousands of steps: do not read them all to find none that fits
+        self._conversations = {(occasion, num_scored): text for occasion, text in shown.items()}
+        for occasion in sorted(shown, key=lambda occasion: occasion.begin):
+            yield f"rollouts/{occasion.phase}/{occasion.step}", shown[occasion]
+
+    def _conversations_of(self, occasion: Occasion) -> str:
+        """Its first groups, whole, as many as fit; one at least."""
+        texts: list[str] = []
+        room = self._max_rollout_bytes * _LARGEST_SHARE
+        for _, group in groupby(self._rollouts.records(occasion), key=lambda record: record["problem"]):
+            of_group = [_json(asdict(conversation(r, self._scores.turns(r)))) for r in group]
+            room -= sum(map(len, of_group))
+            if texts and room < 0:
+                break
+            texts += of_group
+        return f"[{','.join(texts)}]"
+
+
+class _Records:
+    """All records of a file so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._follower = Follower(path)
+        self._records: list[dict[str, Any]] = []
+
+    def read(self) -> list[dict[str, Any]]:
+        for line in self._follower.new_lines(on_cut_back=self._records.clear):
+            self._records.append(line.record)
+        return self._records
+
+
+def task_table(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """pass@1 in [0, 1] by task (rows) and phase (columns); None where a phase has no such task."""
+    rows = list(rows)
+    tasks = sorted({task for row in rows for task in row["pass_at_1_by_task"]})
+    return {
+        "phases": [row["name"] for row in rows],
+        "tasks": [{"name": t, "shares": [row["pass_at_1_by_task"].get(t) for row in rows]} for t in tasks],
+    }
+
+
+def _subtitle(summary: Mapping[str, Any], *, num_steps: int) -> str:
+    if not summary["stages"]:
+        return f"{num_steps} optimizer steps so far"
+    minutes = summary["wall_s"] / 60
+    return f"seed {summary['seed']}, {num_steps} optimizer steps, {minutes:.1f} minutes"
+
+
+def _json(part: object) -> str:
+    """A surrogate without its half, as a byte-level model may write it, cannot be encoded but escaped."""
+    return json.dumps(part, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,136 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstar2.evaluation.report import run_parts
+from rstar2.evaluation.report.run_parts import RunParts, task_table
+from rstar2.telemetry import JsonLines
+
+ROW = {
+    "name": "rl1",
+    "steps": 2,
+    "pass_at_1": 0.75,
+    "pass_at_1_ci95": [0.5, 1.0],
+    "tool_error_rate": 0.125,
+    "tool_error_rate_correct": 0.0,
+    "calls_per_rollout": 1.5,
+    "tokens_per_rollout": 99.6,
+    "clip_ratio": 0.02,
+    "wall_s": 12.0,
+    "pass_at_1_by_task": {"gcd": 0.75},
+}
+
+
+def rollout(phase: str, step: int, text: str = "6", index: int = 0) -> dict[str, Any]:
+    return {
+        "phase": phase, "step": step, "kept": True, "problem": "gcd-1", "task": "gcd", "question": "?",
+        "expected": "6", "answer": "6", "index": index, "reward": 1.0, "ending": "finished", "tokens": 2,
+        "statuses": [], "calls": [None], "segments": [{"source": "model", "text": text}],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    for step in (1, 2):
+        JsonLines(tmp_path / "metrics.jsonl").append({"phase": "rl1", "step": step, "reward": 0.5})
+        JsonLines(tmp_path / "rollouts.jsonl").append(rollout("rl1", step))
+    (tmp_path / "summary.json").write_text(json.dumps({"seed": 3, "wall_s": 90.0, "stages": [ROW]}))
+    (tmp_path / "config.toml").write_text('[roc]\nmode = "topk"\n')
+    return tmp_path
+
+
+def test_numbers_arrive_as_they_are_in_the_summary(run):
+    parts = {name: json.loads(text) for name, text in RunParts(run).read().items()}
+    assert parts["phases"] == [
+        ["rl1", "2", "75.0%", "50-100%", "12.5%", "0.0%", "1.50", "100", "2.0%", "12 s"]
+    ]
+    assert parts["about"]["subtitle"] == "seed 3, 2 optimizer steps, 1.5 minutes"
+    assert parts["about"]["roc"] == {"mode": "topk"}
+    assert parts["about"]["config"] == '[roc]\nmode = "topk"\n'
+
+
+def test_a_run_that_has_just_begun_has_its_first_curve(tmp_path):
+    assert RunParts(tmp_path).read() == {}
+    JsonLines(tmp_path / "metrics.jsonl").append({"phase": "base", "step": 1, "loss": 6.0})
+    parts = RunParts(tmp_path).read()
+    assert [chart["title"] for chart in json.loads(parts["charts"])] == ["Pre-training loss"]
+    assert json.loads(parts["about"])["subtitle"] == "1 optimizer steps so far"
+    assert not [name for name in parts if name.startswith("rollouts/")]
+
+
+def test_a_run_that_goes_on_changes_only_what_is_new(run):
+    parts = RunParts(run)
+    before = parts.read()
+    JsonLines(run / "metrics.jsonl").append({"phase": "rl1", "step": 3, "reward": 0.75})
+    JsonLines(run / "rollouts.jsonl").append(rollout("rl1", 3))
+    after = parts.read()
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "about",
+        "charts",
+        "rollouts/rl1/3",
+    }
+    assert after == RunParts(run).read()
+
+
+def test_steps_stand_in_the_order_of_the_run_and_whole(run):
+    path = run / "rollouts.jsonl"
+    for record in (rollout("rl1", 2, index=1), rollout("evaluation/rl1", 2), rollout("rl2", 1)):
+        JsonLines(path).append(record)
+    parts = RunParts(run).read()
+    names = [name for name in parts if name.startswith("rollouts/")]
+    assert names == ["rollouts/rl1/1", "rollouts/rl1/2", "rollouts/evaluation/rl1/2", "rollouts/rl2/1"]
+    assert [c["index"] for c in json.loads(parts["rollouts/rl1/2"])] == [0, 1]
+
+
+def test_where_there_is_little_room_evaluations_and_ends_of_stages_come_first(tmp_path, monkeypatch):
+    JsonLines(tmp_path / "metrics.jsonl").append({"phase": "rl1", "step": 1})
+    for step in range(1, 10):
+        JsonLines(tmp_path / "rollouts.jsonl").append(rollout("rl1", step, "x" * 900))
+    JsonLines(tmp_path / "rollouts.jsonl").append(rollout("evaluation/rl1", 9, "x" * 900))
+    monkeypatch.setattr(run_parts, "_LARGEST_SHARE", 1.0)
+    size = len(RunParts(tmp_path).read()["rollouts/rl1/9"])
+
+    def shown(count: float) -> list[str]:
+        parts = RunParts(tmp_path, max_rollout_bytes=int(count * size)).read()
+        return [name.removeprefix("rollouts/") for name in parts if name.startswith("rollouts/")]
+
+    assert shown(1.5) == ["evaluation/rl1/9"]
+    assert shown(3.5) == ["rl1/1", "rl1/9", "evaluation/rl1/9"]
+    assert shown(4.5) == ["rl1/1", "rl1/8", "rl1/9", "evaluation/rl1/9"]
+    assert len(shown(99)) == 10
+
+
+def test_entropies_appear_when_somebody_has_computed_them(run):
+    parts = RunParts(run)
+    assert json.loads(parts.read()["rollouts/rl1/1"])[0]["tokens"] == []
+    turn = {"pieces": ["6"], "entropies_nats": [0.5], "kinds": ["answer"]}
+    key = {"phase": "rl1", "step": 1, "problem": "gcd-1", "index": 0}
+    JsonLines(run / "entropies.jsonl").append({**key, "turns": [turn]})
+    after = parts.read()
+    assert json.loads(after["rollouts/rl1/1"])[0]["tokens"] == [turn]
+    assert json.loads(after["rollouts/rl1/2"])[0]["tokens"] == []
+
+
+def test_a_task_that_a_phase_does_not_have_is_a_gap():
+    rows = [
+        {"name": "a", "pass_at_1_by_task": {"gcd": 0.5}},
+        {"name": "b", "pass_at_1_by_task": {"lcm": 1.0}},
+    ]
+    assert task_table(rows) == {
+        "phases": ["a", "b"],
+        "tasks": [{"name": "gcd", "shares": [0.5, None]}, {"name": "lcm", "shares": [None, 1.0]}],
+    }
+
+
+def test_an_occasion_of_very_long_rollouts_shows_its_first_groups(tmp_path):
+    JsonLines(tmp_path / "metrics.jsonl").append({"phase": "rl1", "step": 1})
+    for problem in ("a", "b", "c"):
+        for index in (0, 1):
+            record = rollout("rl1", 1, "x" * 900, index) | {"problem": problem}
+            JsonLines(tmp_path / "rollouts.jsonl").append(record)
+    size = len(RunParts(tmp_path).read()["rollouts/rl1/1"]) / 6
+    parts = RunParts(tmp_path, max_rollout_bytes=int(8 * 4.5 * size)).read()
+    shown = [(c["problem"], c["index"]) for c in json.loads(parts["rollouts/rl1/1"])]
+    assert shown == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
