@@ -364,6 +364,8 @@ class StopsEveryTurnOnce:
 
     def engine_lost(self, engine: int) -> None: ...
 
+    def engine_returned(self, engine: int) -> None: ...
+
     def decide(self, loads: Sequence[EngineLoad]) -> list[Order]:
         orders: list[Order] = [Stop(rollout_id=name) for name in self._running if name not in self._stopped]
         self._stopped.update(self._running)
@@ -430,5 +432,47 @@ def test_an_engine_that_died_is_left_out_when_weights_are_swapped_and_all_dead_i
         await engines[1].close()
         with pytest.raises(EngineError, match="closed"):
             await dispatcher.adopt(channel, 3)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("policy", POLICY_NAMES)
+def test_an_engine_that_is_back_takes_turns_again_with_the_same_weights(policy: str) -> None:
+    async def scenario() -> None:
+        is_broken = True
+        engines = [ScriptedEngine(lambda r: (7, 1), kv_tokens=40, is_failure=lambda r: is_broken), engine(40)]
+        dispatcher = Dispatcher(engines, new_policy=partial(make_policy, policy))
+
+        async def play(name: str) -> None:
+            await dispatcher.generate(request(name))
+            dispatcher.release(name)
+
+        async with asyncio.timeout(5):
+            await asyncio.gather(*map(play, "abcd"))
+            assert sorted(names(engines[1])) == list("abcd")
+            is_broken = False
+            dispatcher.engine_returned(0)
+            engines[0].requests.clear()
+            await asyncio.gather(*map(play, "efgh"))
+        assert names(engines[0])
+
+    asyncio.run(scenario())
+
+
+def test_a_turn_may_come_back_to_an_engine_that_is_back() -> None:
+    async def scenario() -> None:
+        broken = {0}
+        engines = [
+            ScriptedEngine(lambda r: (7, 1), num_steps=9, is_failure=lambda r, n=n: n in broken)
+            for n in (0, 1)
+        ]
+        dispatcher = patient(engines)
+        turn = asyncio.ensure_future(dispatcher.generate(request("a")))
+        while not engines[1].requests:  # moved there
+            await asyncio.sleep(0)
+        broken = {1}
+        dispatcher.engine_returned(0)
+        assert (await turn).token_ids == (7, 1)
+        assert dispatcher.num_moves == 2
 
     asyncio.run(scenario())

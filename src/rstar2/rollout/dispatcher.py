@@ -5,15 +5,16 @@
                      '---- [Stop] or failure -'              release -> policy.ended
 
 The policy decides once for all that happened in the same round of the event loop, so that a burst is seen
-whole. An engine that fails gets no more turns until the next weights, if another one is left; its rollouts
-go on elsewhere with all their tokens, `max_moves` times a turn at most. What a lost engine had written of a
-turn is written again, token by token the same: draws depend on the rollout's seed and the position alone.
+whole. An engine that fails gets no more turns until it is said to be back, or until the next weights, if
+another one is left; its rollouts go on elsewhere with all their tokens, `max_moves` times a turn at most.
+What a lost engine had written of a turn is written again, token by token the same: draws depend on the
+rollout's seed and the position alone.
 A policy lives from one version of the weights to the next, so that a resumed run decides as an unbroken one.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from rstar2.errors import CapacityError, EngineError
@@ -34,6 +35,8 @@ class _Course:
     """So far, prompt included."""
     engine: int | None = None
     """Where its last turn began."""
+    failed: set[int] = field(default_factory=set)
+    """Engines that failed its present turn and are not back."""
 
 
 class Dispatcher:
@@ -87,6 +90,15 @@ class Dispatcher:
     def loads(self) -> list[EngineLoad]:
         return [engine.load() for engine in self._engines]
 
+    def engine_returned(self, engine: int) -> None:
+        """A lost engine, or its replacement, takes turns again, with the weights that the others have."""
+        for course in self._courses.values():
+            course.failed.discard(engine)
+        if engine not in self._alive:
+            self._alive.add(engine)
+            self._policy.engine_returned(engine)
+            self._decide_soon()
+
     async def adopt(self, channel: WeightChannel, version: int) -> None:
         """Swap the weights of all engines; only between rollouts. An engine that cannot is left out."""
         assert not self._courses, "weights are swapped only when no rollout is in flight"
@@ -107,8 +119,8 @@ class Dispatcher:
 
     async def _write(self, course: _Course, request: GenerationRequest) -> Generation:
         """The turn, tried again elsewhere if its engine fails."""
-        failed: set[int] = set()
-        if not self._fits_somewhere(request, failed):
+        course.failed.clear()
+        if not self._fits_somewhere(request, course.failed):
             raise CapacityError(
                 f"a rollout of up to {request.max_total_tokens} tokens fits no engine: "
                 "raise engine.kv_tokens or lower max_response_tokens"
@@ -121,9 +133,9 @@ class Dispatcher:
             try:
                 part = await self._engines[start.engine].generate(request)
             except EngineError:
-                failed.add(start.engine)
+                course.failed.add(start.engine)
                 self._note_failure(start.engine)
-                if len(failed) > self._max_moves or not self._fits_somewhere(request, failed):
+                if len(course.failed) > self._max_moves or not self._fits_somewhere(request, course.failed):
                     raise
                 continue
             parts.append(part)

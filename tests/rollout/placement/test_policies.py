@@ -119,6 +119,22 @@ def test_static_gives_each_engine_an_equal_contiguous_part():
     ]
 
 
+@pytest.mark.parametrize("name", POLICY_NAMES)
+def test_an_engine_that_is_back_gets_its_share_again(name):
+    policy = make_policy(name, 2)
+    policy.engine_lost(0)
+    for rollout_id in "ab":
+        policy.ready(ready(rollout_id))
+    assert {order.engine for order in policy.decide([load(1000)] * 2)} == {1}
+    for rollout_id in "ab":
+        policy.ended(rollout_id, 20, is_complete=True)
+    policy.engine_returned(0)
+    for group in range(4):
+        for index in range(4):
+            policy.ready(ready(f"{group}/{index}", group=f"g{group}"))
+    assert {order.engine for order in policy.decide([load(4000)] * 2)} == {0, 1}
+
+
 def test_first_turns_rotate_and_the_least_loaded_is_counted_in_flight():
     rotating, counting = make_policy("round_robin_sticky", 2), make_policy("least_inflight_sticky", 2)
     for policy in (rotating, counting):

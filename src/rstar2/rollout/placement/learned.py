@@ -118,6 +118,11 @@ class LearnedReservation:
                 self._homeless[placed.rollout_id] = returning
         self._forecast.ends_E[engine] = np.inf
 
+    def engine_returned(self, engine: int) -> None:
+        self._engines.add(engine)
+        self._untried.add(engine)
+        self._forecast.ends_E[engine] = 0.0
+
     # -- decisions -------------------------------------------------------------------------------------
 
     def decide(self, loads: Sequence[EngineLoad]) -> list[Order]:

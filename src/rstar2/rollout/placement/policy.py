@@ -2,7 +2,7 @@
 
     ready -> [Start] -> turn runs -> turn_ended -> (tool runs) -> ready ... -> ended
                   \\-- [Stop] -> ready again, with the tokens it has by then
-    engine_lost -> ready again for every rollout that had a turn there
+    engine_lost -> ready again for every rollout that had a turn there;  engine_returned: it may get turns
 
 A policy never learns how long a rollout will be before it has ended. Invariant of every policy: a rollout
 is started only when it is ready, and once per readiness.
@@ -61,7 +61,10 @@ class Policy(Protocol):
         """It will never be ready again; `is_complete` unless it was given up: only then its length counts."""
 
     def engine_lost(self, engine: int) -> None:
-        """Nothing may be started there again; nothing on it is kept."""
+        """Nothing may be started there; nothing on it is kept."""
+
+    def engine_returned(self, engine: int) -> None:
+        """A lost one, or its replacement: it is empty, and turns may be started there again."""
 
     def decide(self, loads: Sequence[EngineLoad]) -> list[Order]:
         """What to do now. Reads of `loads` only what it needs: a load may cost a message to make."""

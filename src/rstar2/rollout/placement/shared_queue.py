@@ -30,6 +30,9 @@ class GreedyQueue:
     def engine_lost(self, engine: int) -> None:
         self._engines.remove(engine)
 
+    def engine_returned(self, engine: int) -> None:
+        self._engines.append(engine)
+
     def decide(self, loads: Sequence[EngineLoad]) -> list[Order]:
         orders: list[Order] = []
         for rollout_id in self._ready:

@@ -47,6 +47,10 @@ class Static:
         self._ready[engine].clear()
         self._engine_of = {r: e for r, e in self._engine_of.items() if e != engine}
 
+    def engine_returned(self, engine: int) -> None:
+        """It gets a part of what comes from now on."""
+        self._alive[engine] = True
+
     def decide(self, loads: Sequence[EngineLoad]) -> list[Order]:
         self._split()
         orders: list[Order] = []

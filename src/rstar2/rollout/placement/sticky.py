@@ -34,6 +34,9 @@ class RoundRobinSticky:
         self._engines.remove(engine)
         self._engine_of = {r: e for r, e in self._engine_of.items() if e != engine}
 
+    def engine_returned(self, engine: int) -> None:
+        self._engines.append(engine)
+
     def decide(self, loads: Sequence[EngineLoad]) -> list[Order]:
         orders: list[Order] = [
             Start(rollout_id=rollout_id, engine=self._engine(rollout_id), reserved_tokens=None)
@@ -79,6 +82,10 @@ class LeastInflightSticky:
         self._running.difference_update(lost)
         for rollout_id in lost:
             del self._engine_of[rollout_id]
+
+    def engine_returned(self, engine: int) -> None:
+        self._num_inflight[engine] = 0
+        self._count(engine, 0)
 
     def decide(self, loads: Sequence[EngineLoad]) -> list[Order]:
         orders: list[Order] = []

@@ -42,6 +42,9 @@ class WorstCaseReservation:
         self._queue = orphans | self._queue  # who came first goes first
         self._returning = {r: rollout for r, rollout in self._returning.items() if r not in orphans}
 
+    def engine_returned(self, engine: int) -> None:
+        self._reserved[engine] = 0
+
     def decide(self, loads: Sequence[EngineLoad]) -> list[Order]:
         started = [*self._returning, *self._admit(loads)]
         self._returning.clear()
