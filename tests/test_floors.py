@@ -34,6 +34,7 @@ FLOORS = {
     "weights": 1,
     "profiles": 1,
     "checkpoint": 1,
+    "preparation": 2,
     "engines": 2,
     "tools": 2,
     "rollout": 2,
@@ -44,6 +45,7 @@ FLOORS = {
     "serving": 3,
     "training": 4,  # a run evaluates every stage
     "cluster": 4,
+    "reproduction": 4,
     "assemble": 5,
     "doctor": 5,
     "console": 6,
@@ -65,16 +67,17 @@ FORBIDDEN = {
 """Lower floors that a unit must not see all the same: it works on ports, or it is no business of its."""
 
 TORCH = ("models", "engines", "learner", "grpo.loss", "weights", "cluster", "assemble", "doctor")
-HTTP = ("sandbox.server", "sandbox.client", "sandbox.bench.over_http", "serving.app")
+HTTP = ("preparation.served_model", "sandbox.server", "sandbox.client", "sandbox.bench.over_http", "serving.app")
 
 LIBRARIES = {
     "torch": TORCH,
     "transformers": ("models", "engines", "learner", "protocol.tokenizer", "assemble"),
     "safetensors": ("models", "learner", "weights"),
     "ray": ("cluster",),
-    "vllm": ("engines.vllm_engine",),
+    "vllm": ("engines.vllm_engine", "engines.vllm_core", "engines.vllm_worker"),
     "reasoning_gym": ("problems.gym",),
     "datasets": ("problems.rows",),
+    "matplotlib": ("reproduction.pictures",),
     "math_verify": ("sandbox.warmth",),
     "jsonschema": ("protocol.schema",),
     "referencing": ("protocol.schema",),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rstar2.cli import checkpoints, data, machine, runs, sandbox
+from rstar2.cli import checkpoints, data, machine, reproduction, runs, sandbox
 from rstar2.errors import InputError, Rstar2Error
 
 
@@ -21,7 +21,8 @@ class Verbs(TyperGroup):
             typer.echo(f"rstar2: {error}", err=True)
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
         except KeyboardInterrupt as stop:
-            again = "; run the same command to go on" if ctx.invoked_subcommand == "train" else ""
+            goes_on = ctx.invoked_subcommand in ("train", "reproduce")
+            again = "; run the same command to go on" if goes_on else ""
             typer.echo(f"\nstopped{again}", err=True)
             raise typer.Exit(130) from stop
 
@@ -44,6 +45,7 @@ app = typer.Typer(
     help="Agentic reinforcement learning: language models that learn to solve problems by writing Python.",
 )
 app.add_typer(runs.app)
+app.add_typer(reproduction.app)
 app.add_typer(checkpoints.app)
 app.add_typer(machine.app)
 app.add_typer(data.app, name="data")

@@ -1,5 +1,4 @@
-"""Resample-on-Correct (Section 2.2.3, arXiv:2508.20722): which G of the 2G rollouts of a problem are learned
-from.
+"""Resample-on-Correct (Section 2.2.3, arXiv:2508.20722): which G of a problem's 2G rollouts are learned from.
 
 Negatives are kept uniformly at random, so the policy sees every way to fail. Positives are kept by how
 cleanly they got there: few tool errors, one answer block. The outcome reward stays the only reward; quality
@@ -9,8 +8,7 @@ on the set of rollouts, not on their order.
 Readings of the paper, where it and the released code differ:
 
     weighted   positives without replacement, probability proportional to 1 / (p_err + p_format + epsilon);
-    odd
-               halves go to the positives (the paper: floor(neg / 2) negatives)
+               odd halves go to the positives (the paper: floor(neg / 2) negatives)
     topk       positives of lowest penalty, ties at random; odd halves round to even (the release's quotas)
     random     G of 2G uniformly: the ablation that isolates resampling from oversampling
 

@@ -1,0 +1,54 @@
+"""`rstar2 reproduce`: the paper's claims in miniature."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rstar2.cli.options import Overrides
+
+app = typer.Typer()
+
+
+@app.command()
+def reproduce(
+    config: Annotated[Path, typer.Argument(help="TOML file of a run with RL stages.")] = Path(
+        "configs/reproduce.toml"
+    ),
+    to: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/reproduce"),
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Markdown file to write; its numbers and pictures lie beside it.",
+            show_default="TO/results.md",
+        ),
+    ] = None,
+    arm: Annotated[
+        list[str] | None, typer.Option(help="Only this arm, and the baseline (repeatable); all by default.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many; 0, 1, 2 and so on.")] = 5,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="Runs at the same time.", show_default="one per core")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The three main arms, the first stage alone, two seeds.")
+    ] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Train every arm with every seed, then compare them; stopped, the same command goes on."""
+    from rstar2.config import load_config
+    from rstar2.reproduction.arms import MAIN_ARMS, first_stage_alone
+    from rstar2.verbs import reproduce as verb
+
+    loaded = load_config(config, overrides or ())
+    verb.reproduce(
+        first_stage_alone(loaded) if quick else loaded,
+        root=to,
+        page=page or to / "results.md",
+        names=MAIN_ARMS if quick else arm or (),
+        num_seeds=2 if quick else seeds,
+        num_at_once=at_once or os.cpu_count() or 1,
+        command=" ".join(["rstar2", *sys.argv[1:]]),
+    )

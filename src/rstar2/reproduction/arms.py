@@ -1,0 +1,81 @@
+"""The arms of the reproduction: each is the recipe of the config with one thing changed.
+
+An arm is overrides as a user would write them behind `rstar2 train CONFIG -s ...`; nothing else differs, so
+that any arm can be run by hand. They are written for a config whose stages oversample.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rstar2.config import RunConfig
+from rstar2.errors import InputError
+
+Start = Literal["base", "sft"]
+
+BASELINE = "g_of_g"
+"""What the other arms are compared with."""
+MAIN_ARMS = (BASELINE, "random", "topk")
+"""Whether RoC does what the paper says, and whether oversampling alone would."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One way to train."""
+
+    name: str
+    title: str
+    """In tables."""
+    overrides: tuple[str, ...] = ()
+    start: Start = "sft"
+    """The model that its RL starts from."""
+
+
+def arms_of(config: RunConfig) -> tuple[Arm, ...]:
+    """All arms that can be made of a config, the baseline first."""
+    limits = [stage.max_response_tokens for stage in config.stages]
+    num_stages = len(limits)
+    just_enough = _in_stages("oversample", [stage.group_size for stage in config.stages])
+    return (
+        Arm(name=BASELINE, title="GRPO, G rollouts", overrides=("roc.mode=off", *just_enough)),
+        Arm(name="all_2g", title="GRPO, all 2G", overrides=("roc.mode=off",)),
+        Arm(name="random", title="random G of 2G", overrides=("roc.mode=random",)),
+        Arm(name="topk", title="RoC, cleanest first", overrides=("roc.mode=topk",)),
+        Arm(name="weighted", title="RoC, by 1/penalty", overrides=("roc.mode=weighted",)),
+        Arm(name="only_errors", title="RoC, p_err alone", overrides=("roc.use_format_penalty=false",)),
+        Arm(name="only_format", title="RoC, p_format alone", overrides=("roc.use_error_penalty=false",)),
+        Arm(name="no_sft", title="no SFT", start="base"),
+        Arm(
+            name="reversed",
+            title="long limit first",
+            overrides=_in_stages("max_response_tokens", sorted(limits, reverse=True)),
+        ),
+        Arm(
+            name="one_length",
+            title="long limit always",
+            overrides=_in_stages("max_response_tokens", [max(limits, default=0)] * num_stages),
+        ),
+        Arm(
+            name="no_filter",
+            title="mastered problems stay",
+            overrides=_in_stages("problems", ["all"] * num_stages),
+        ),
+    )
+
+
+def first_stage_alone(config: RunConfig) -> RunConfig:
+    """The config of a run that ends where the paper's comparison does."""
+    plan = config.plan.model_copy(update={"mean_response_tokens": config.plan.mean_response_tokens[:1]})
+    return config.model_copy(update={"stages": config.stages[:1], "plan": plan})
+
+
+def chosen(arms: Sequence[Arm], names: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms of these names, in the order of `arms`, the baseline always among them."""
+    known = {arm.name for arm in arms}
+    if unknown := sorted(set(names) - known):
+        raise InputError(f"there is no arm '{unknown[0]}': choose among {', '.join(sorted(known))}")
+    return tuple(arm for arm in arms if arm.name in {BASELINE, *names})
+
+
+def _in_stages(key: str, values: Sequence[object]) -> tuple[str, ...]:
+    return tuple(f"stages.{index}.{key}={value}" for index, value in enumerate(values))

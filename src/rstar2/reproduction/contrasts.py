@@ -1,0 +1,108 @@
+"""What is measured of an arm, and an arm beside the baseline, paired by seed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from rstar2.evaluation.pass_at_k import Estimate, paired_difference
+from rstar2.reproduction.outcomes import Outcome, common_budget
+
+ByArm = Mapping[str, Sequence[Outcome]]
+"""The finished trials of every arm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One column of the tables."""
+
+    key: str
+    title: str
+    meaning: str
+    of: Callable[[Outcome], float]
+    is_share: bool = True
+
+    def write(self, value: float, *, sign: str = "") -> str:
+        if self.is_share:
+            return f"{100 * value:{sign}.1f}"
+        return f"{value:{sign}.0f}" if abs(value) >= 10 else f"{value:{sign}.2f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A measure of an arm over its seeds."""
+
+    values: Mapping[int, float]
+    """By seed."""
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values.values())
+
+    @property
+    def std(self) -> float:
+        """Of the sample; 0 for one seed."""
+        values = list(self.values.values())
+        return stdev(values) if len(values) > 1 else 0.0
+
+
+def measures(outcomes: ByArm) -> tuple[Measure, ...]:
+    """Those that make sense for these trials: stages by their names, equal cost by the cheapest trial."""
+    first_trial = next(iter(outcomes.values()))[0]
+    first, last = (list(first_trial.stages)[index] for index in (0, -1))
+    budget = common_budget([outcome for trials in outcomes.values() for outcome in trials])
+    return (
+        _held_out(f"pass@1 after {first}, %", first),
+        _held_out(f"pass@1 after {last}, %", last),
+        Measure(
+            key="reward_at_equal_tokens",
+            title="reward at equal tokens, %",
+            meaning=f"training reward once {budget:,} tokens were generated, which every trial did",
+            of=lambda outcome: outcome.within(budget, "reward"),
+        ),
+        _of_training("tool_error_rate_correct", "errors in right, %", first),
+        _of_training("tool_error_rate", "errors, %", first),
+        _of_training("tokens_per_rollout", "tokens", first, is_share=False),
+        _of_training("clip_ratio", "cut, %", first),
+        _of_training("all_correct_share", "groups all right, %", first),
+        Measure(
+            key="generated_tokens",
+            title="generated, thousands",
+            meaning="tokens that the engines wrote in all RL steps, thousands",
+            of=lambda outcome: outcome.generated_tokens / 1000,
+            is_share=False,
+        ),
+    )
+
+
+def cell(measure: Measure, outcomes: Sequence[Outcome]) -> Cell:
+    return Cell(values={outcome.trial.seed: measure.of(outcome) for outcome in outcomes})
+
+
+def difference(arm: Cell, baseline: Cell) -> Estimate:
+    """Mean over the seeds that both have of arm minus baseline, with its 95% bootstrap interval over seeds.
+
+    A handful of seeds makes a rough interval: it cannot be narrower than their differences are apart.
+    """
+    shared = arm.values.keys() & baseline.values.keys()
+    mine, theirs = ({str(seed): c.values[seed] for seed in shared} for c in (arm, baseline))
+    return paired_difference(mine, theirs, seed=0)
+
+
+def _held_out(title: str, stage: str) -> Measure:
+    return Measure(
+        key=f"pass_at_1_{stage}",
+        title=title,
+        meaning=f"right rollouts on held-out problems at the end of {stage}",
+        of=lambda outcome: float(outcome.stages[stage]["pass_at_1"]),
+    )
+
+
+def _of_training(metric: str, title: str, stage: str, *, is_share: bool = True) -> Measure:
+    meaning = f"`{metric}` of training rollouts before resampling, mean of the last steps of {stage}"
+    return Measure(
+        key=f"{metric}_{stage}",
+        title=title,
+        meaning=meaning,
+        of=lambda outcome: outcome.at_end(stage, metric),
+        is_share=is_share,
+    )

@@ -1,0 +1,86 @@
+"""What became of a trial: its measurements on held-out problems, and its curves over the RL steps."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rstar2.errors import DataError
+from rstar2.reproduction.trials import Trial
+from rstar2.telemetry import JsonLines
+
+_SUPERVISED = ("base", "sft")
+WINDOW_STEPS = 3
+"""Over which the end of a curve is averaged: one step is noisy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One RL step of a trial."""
+
+    stage: str
+    generated_tokens: int
+    """By this trial's engines, from its first RL step to the end of this one."""
+    values: Mapping[str, float]
+    """The metrics of the step, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One finished trial."""
+
+    trial: Trial
+    stages: Mapping[str, Mapping[str, Any]]
+    """Rows of its summary, by stage, as measured on held-out problems at the stage's end."""
+    steps: tuple[Step, ...]
+
+    def at_end(self, stage: str, metric: str) -> float:
+        """A metric of training, averaged over the last steps of a stage."""
+        values = [step.values[metric] for step in self.steps if step.stage == stage]
+        return fmean(values[-WINDOW_STEPS:])
+
+    def within(self, generated_tokens: int, metric: str) -> float:
+        """A metric averaged over the last steps that ended within so many tokens; the first step at least."""
+        values = [s.values[metric] for s in self.steps if s.generated_tokens <= generated_tokens]
+        return fmean(values[-WINDOW_STEPS:] or [self.steps[0].values[metric]])
+
+    @property
+    def generated_tokens(self) -> int:
+        return self.steps[-1].generated_tokens
+
+    @property
+    def wall_s(self) -> float:
+        return sum(float(row["wall_s"]) for row in self.stages.values())
+
+
+def read_outcome(trial: Trial, root: Path) -> Outcome:
+    """From the folder of a finished trial."""
+    folder = trial.folder(root)
+    try:
+        rows = json.loads((folder / "summary.json").read_text())["stages"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"'{folder}' holds no finished run: run `rstar2 reproduce` again") from error
+    records = [r for r in JsonLines(folder / "metrics.jsonl") if r["phase"] not in _SUPERVISED]
+    if not records:
+        raise DataError(f"'{folder}' has no RL steps: give a config with stages")
+    totals = accumulate(int(record["engine_decode_tokens"]) for record in records)
+    return Outcome(
+        trial=trial,
+        stages={row["name"]: row for row in rows if row["name"] not in _SUPERVISED},
+        steps=tuple(
+            Step(stage=str(record["phase"]), generated_tokens=total, values=_numbers(record))
+            for record, total in zip(records, totals, strict=True)
+        ),
+    )
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in record.items() if isinstance(value, int | float)}
+
+
+def common_budget(outcomes: Sequence[Outcome]) -> int:
+    """Tokens that every trial generated: up to there, all can be compared at equal cost."""
+    return min(outcome.generated_tokens for outcome in outcomes)

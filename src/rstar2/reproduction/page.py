@@ -1,0 +1,84 @@
+"""The results as a page for people (Markdown with pictures) and as numbers for programs (JSON)."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rstar2.reproduction.arms import BASELINE
+from rstar2.reproduction.contrasts import ByArm, Measure, cell, difference, measures
+
+JSON_NAME = "results.json"
+
+
+def write_page(
+    page: Path, outcomes: ByArm, titles: Mapping[str, str], *, command: str, pictures: Sequence[Path]
+) -> None:
+    """Write `page` and, beside it, results.json; `titles` are those of the arms, in their order."""
+    columns = measures(outcomes)
+    page.write_text("\n".join(_lines(outcomes, titles, columns, command, pictures)) + "\n", encoding="utf-8")
+    (page.parent / JSON_NAME).write_text(json.dumps(_numbers(outcomes, columns), indent=1) + "\n")
+
+
+def _lines(
+    outcomes: ByArm,
+    titles: Mapping[str, str],
+    columns: Sequence[Measure],
+    command: str,
+    pictures: Sequence[Path],
+) -> Iterator[str]:
+    seeds = sorted({outcome.trial.seed for trials in outcomes.values() for outcome in trials})
+    yield "# The paper's claims in miniature"
+    yield ""
+    yield f"Made by `{command}`. Seeds: {', '.join(map(str, seeds))}; mean and standard deviation over seeds."
+    yield ""
+    yield from _table(["arm", *(column.title for column in columns)], _means(outcomes, titles, columns))
+    yield ""
+    for column in columns:
+        yield f"- **{column.title}**: {column.meaning}."
+    yield ""
+    yield f"## Beside {titles[BASELINE]}"
+    yield ""
+    yield "Difference of means, paired by seed, with the 95 % bootstrap interval over seeds."
+    yield ""
+    yield from _table(["arm", *(column.title for column in columns)], _differences(outcomes, titles, columns))
+    for picture in pictures:
+        yield ""
+        yield f"![{picture.stem}]({picture.name})"
+
+
+def _means(outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Measure]) -> Iterator[list[str]]:
+    for name, title in titles.items():
+        cells = [(column, cell(column, outcomes[name])) for column in columns]
+        yield [title, *(f"{column.write(c.mean)} ({column.write(c.std)})" for column, c in cells)]
+
+
+def _differences(
+    outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Measure]
+) -> Iterator[list[str]]:
+    for name, title in titles.items():
+        if name == BASELINE:
+            continue
+        row = [title]
+        for column in columns:
+            found = difference(cell(column, outcomes[name]), cell(column, outcomes[BASELINE]))
+            low, high = (column.write(end, sign="+") for end in (found.low, found.high))
+            row.append(f"{column.write(found.value, sign='+')} [{low}, {high}]")
+        yield row
+
+
+def _table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def _numbers(outcomes: ByArm, columns: Sequence[Measure]) -> dict[str, dict[str, dict[str, float]]]:
+    """Values by arm, measure and seed."""
+    return {
+        name: {
+            column.key: {str(seed): value for seed, value in cell(column, trials).values.items()}
+            for column in columns
+        }
+        for name, trials in outcomes.items()
+    }

@@ -1,0 +1,65 @@
+"""`rstar2 reproduce`: run every arm for every seed, then write what came of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rstar2.config import RunConfig, dump_config, load_config
+from rstar2.console import console, progress_bar
+from rstar2.errors import InputError
+from rstar2.reproduction import Trial, arms_of, chosen, read_outcome, run_missing, trials_of, write_page
+
+
+def reproduce(
+    config: RunConfig,
+    *,
+    root: Path,
+    page: Path,
+    names: Sequence[str],
+    num_seeds: int,
+    num_at_once: int,
+    command: str,
+) -> None:
+    """Run what is missing below `root`, then write `page`, results.json and the pictures beside it.
+
+    No names are all arms. A `root` that holds another config's trials is refused.
+    """
+    if not config.stages:
+        raise InputError("there are no RL stages to compare: give a config that has some")
+    from rstar2.reproduction.pictures import (
+        draw_curves,
+    )  # late: it fails now, not after hours, without matplotlib
+
+    arms = arms_of(config)
+    arms = chosen(arms, names or [arm.name for arm in arms])
+    trials = trials_of(arms, range(num_seeds))
+    path = _claim(root, config)
+    if not page.parent.is_dir():
+        raise InputError(f"the folder of '{page}' does not exist: make it, or give another --page")
+    with progress_bar() as watcher:
+        watcher.begin("trials", len(trials))
+
+        def tell_end(trial: Trial) -> None:
+            watcher.line(f"{trial.folder(root)} is done")
+            watcher.advance()
+
+        run_missing(trials, config=path, root=root, num_at_once=num_at_once, on_done=tell_end)
+    outcomes = {arm.name: [read_outcome(t, root) for t in trials if t.arm == arm] for arm in arms}
+    titles = {arm.name: arm.title for arm in arms}
+    pictures = draw_curves(outcomes, titles, page.parent)
+    write_page(page, outcomes, titles, command=command, pictures=pictures)
+    console.print(f"{page} is written, its numbers and pictures beside it", soft_wrap=True)
+
+
+def _claim(root: Path, config: RunConfig) -> Path:
+    """The resolved config in the folder of the trials, where each of them finds it."""
+    path = root / "config.toml"
+    if path.exists():
+        if load_config(path) != config:
+            raise InputError(f"'{root}' holds trials of another config: give another --to, or delete it")
+        return path
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        path.write_text(dump_config(config), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"'{root}' cannot be written ({error}): give another --to") from error
+    return path

@@ -1,0 +1,69 @@
+"""The page says what the numbers are: checked on two arms, two seeds and numbers made by hand."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from rstar2.reproduction.arms import BASELINE, Arm
+from rstar2.reproduction.contrasts import cell, difference, measures
+from rstar2.reproduction.outcomes import Outcome, Step
+from rstar2.reproduction.page import write_page
+from rstar2.reproduction.pictures import draw_curves
+from rstar2.reproduction.trials import Trial
+
+TITLES = {BASELINE: "GRPO, G rollouts", "topk": "RoC, cleanest first"}
+METRICS = ("tool_error_rate", "tokens_per_rollout", "clip_ratio", "all_correct_share", "reward")
+
+
+def outcome(name: str, seed: int, *, pass_at_1: float, errors: float, tokens: int) -> Outcome:
+    values = dict.fromkeys(METRICS, 0.5) | {"tool_error_rate_correct": errors}
+    return Outcome(
+        trial=Trial(arm=Arm(name=name, title=TITLES[name]), seed=seed),
+        stages={"rl1": {"pass_at_1": pass_at_1, "wall_s": 1.0}},
+        steps=tuple(Step(stage="rl1", generated_tokens=tokens * i, values=values) for i in (1, 2)),
+    )
+
+
+OUTCOMES = {
+    BASELINE: [
+        outcome(BASELINE, 0, pass_at_1=0.80, errors=0.10, tokens=4000),
+        outcome(BASELINE, 1, pass_at_1=0.90, errors=0.20, tokens=4000),
+    ],
+    "topk": [
+        outcome("topk", 0, pass_at_1=0.82, errors=0.04, tokens=8000),
+        outcome("topk", 1, pass_at_1=0.96, errors=0.10, tokens=8000),
+    ],
+}
+
+
+def test_a_cell_is_mean_and_spread_over_seeds_and_a_difference_is_paired() -> None:
+    by_key = {measure.key: measure for measure in measures(OUTCOMES)}
+    errors = by_key["tool_error_rate_correct_rl1"]
+    roc, baseline = (cell(errors, OUTCOMES[name]) for name in ("topk", BASELINE))
+    assert roc.mean == pytest.approx(0.07)
+    assert roc.std == pytest.approx(0.0424264, abs=1e-6)
+    found = difference(roc, baseline)
+    assert found.value == pytest.approx(-0.08)
+    assert (found.low, found.high) == (pytest.approx(-0.10), pytest.approx(-0.06))
+
+
+def test_equal_cost_is_what_the_cheapest_trial_generated() -> None:
+    (equal,) = [m for m in measures(OUTCOMES) if m.key == "reward_at_equal_tokens"]
+    assert "8,000 tokens" in equal.meaning
+
+
+def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path) -> None:
+    pictures = draw_curves(OUTCOMES, TITLES, tmp_path)
+    page = tmp_path / "results.md"
+    write_page(page, OUTCOMES, TITLES, command="rstar2 reproduce --quick", pictures=pictures)
+    text = page.read_text()
+    assert "`rstar2 reproduce --quick`" in text
+    assert re.search(r"^\| RoC, cleanest first \| 89\.0 \(9\.9\) \|", text, re.MULTILINE)
+    assert re.search(r"^\| RoC, cleanest first \| \+4\.0 \[\+2\.0, \+6\.0\] \|", text, re.MULTILINE)
+    for picture in pictures:
+        assert f"({picture.name})" in text
+        assert picture.read_text().startswith("<?xml")
+    numbers = json.loads((tmp_path / "results.json").read_text())
+    assert numbers["topk"]["pass_at_1_rl1"] == {"0": 0.82, "1": 0.96}
