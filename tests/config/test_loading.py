@@ -142,7 +142,7 @@ def test_a_bad_override_is_named_with_what_would_be_right(
         ({"tools": {"mcp": [{"name": "x", "adress": "y"}]}}, "tools.mcp.0.adress: unknown key; known here: "),
         ({"tools": {"enabled": ["calculator"]}}, 'generated demonstrations call Python: put "python" into'),
         ({"stages": [STAGE, STAGE]}, "stage names must differ"),
-        ({"rollout": {"max_lag": 1}}, "rollout.max_lag = 1 learns from rollouts of older weights: set learner."),
+        ({"rollout": {"max_lag": 1}}, "of older weights: set learner.importance_cap (usually 2)"),
         (
             {"rollout": {"max_lag": 2}, "learner": {"importance_cap": 2.0}},
             "time decides which weights play a batch: set it to 1, or run.reproducible = false",
