@@ -49,7 +49,7 @@ def test_entropies_of_recorded_tokens_are_those_that_transformers_computes(
     done = rstar2("analyze", "--model", checkpoint, "--rollouts", file, "--temperature", temperature)
     assert (done.exit_code, done.stderr) == (0, "")
     found = json.loads((tmp_path / "entropies.jsonl").read_text())["turns"]
-    assert ["".join(turn["texts"]) for turn in found] == [TEXTS[1][1], TEXTS[3][1]]
+    assert ["".join(turn["pieces"]) for turn in found] == [TEXTS[1][1], TEXTS[3][1]]
 
     token_ids = [token for segment in line["segments"] for token in segment["token_ids"]]
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
@@ -78,7 +78,11 @@ def test_a_run_is_analyzed_phase_by_phase(rstar2, checkpoint, line, tmp_path):
     assert (phase["phase"], phase["num_rollouts"]) == ("rl1", 2)
     assert phase["conduct"]["calls per right answer"]["value"] == 1.0
     assert analysis["tables"][0]["title"] == "Conduct"
-    assert len((tmp_path / "entropies.jsonl").read_text().splitlines()) == 2
+    scored = [json.loads(each) for each in (tmp_path / "entropies.jsonl").read_text().splitlines()]
+    keys = ("phase", "step", "problem", "index")
+    assert [[each[key] for key in keys] for each in scored] == [
+        ["evaluation/rl1", 1, "p", 0], ["evaluation/rl1", 1, "q", 0],
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_analyzed_is_one_sentence(rstar2, checkpoint, tmp_path):

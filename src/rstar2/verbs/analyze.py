@@ -22,6 +22,8 @@ from rstar2.telemetry import JsonLines
 from rstar2.verbs.checkpoint import playing_config
 
 _ROLLOUTS_AT_ONCE = 16
+_WHICH_ROLLOUT = ("phase", "step", "problem", "index")
+"""What tells a rollout of a run from all others; transcripts of benchmarks have no phase and no step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,7 @@ def analyze_recordings(recordings: Sequence[Recording], inquiry: Inquiry, *, fol
             records = _drawn(asked.records, inquiry)
             played = _played(asked, records, inquiry.temperature, watcher)
             phases.append(played)
-            _write_entropies(JsonLines(entropies), asked.phase, records, played.scored)
+            _write_entropies(JsonLines(entropies), records, played.scored)
     found = behaviour(phases, seed=inquiry.seed)
     shown = tables(found)
     for table in shown:
@@ -122,18 +124,19 @@ def _scored_rollouts(
 
 
 def _write_entropies(
-    file: JsonLines, phase: str, records: Sequence[Record], scored_rollouts: Sequence[ScoredRollout]
+    file: JsonLines, records: Sequence[Record], scored_rollouts: Sequence[ScoredRollout]
 ) -> None:
     for record, rollout in zip(records, scored_rollouts, strict=True):
+        which = {key: record[key] for key in _WHICH_ROLLOUT if key in record}
         turns = [
             {
-                "texts": turn.pieces,
+                "pieces": turn.pieces,
                 "entropies_nats": [round(entropy, 4) for entropy in turn.entropies_nats],
                 "kinds": turn.kinds,
             }
             for turn in rollout.turns
         ]
-        file.append({"phase": phase, "problem": record["problem"], "index": record["index"], "turns": turns})
+        file.append({**which, "turns": turns})
 
 
 def _show(table: TextTable) -> None:
