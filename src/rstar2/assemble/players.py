@@ -1,7 +1,7 @@
 """What turns problems into graded groups: engines, sandbox and grader behind a collector."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from rstar2.assemble.engines import expected_costs, new_engine
 from rstar2.assemble.policy import load_policy
 from rstar2.assemble.sandbox import new_sandbox, new_sessions, program_limits
+from rstar2.cluster.engine import ActorEngine
 from rstar2.config import RunConfig
 from rstar2.engines.torch_engine import TorchEngine
 from rstar2.protocol.template import Template
@@ -27,6 +28,15 @@ from rstar2.tools import Registry
 from rstar2.tools.toolbox import toolbox
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machines:
+    """What rollouts are played on, wherever that is."""
+
+    engines: Sequence[TorchEngine | ActorEngine]
+    pacer: FreePacer | StepPacer
+    sandbox: AbstractAsyncContextManager[WorkerPool | ClusterSandbox]
+
+
 @dataclass(slots=True)
 class Players:
     """What turns problems into graded groups."""
@@ -36,7 +46,7 @@ class Players:
     collector: Collector
     dispatcher: Dispatcher
     lengths: Lengths
-    engines: Sequence[TorchEngine]
+    engines: Sequence[TorchEngine | ActorEngine]
     pacer: FreePacer | StepPacer
     sandbox: WorkerPool | ClusterSandbox
     _last: dict[str, float] = field(default_factory=dict)
@@ -65,26 +75,33 @@ async def playing(config: RunConfig) -> AsyncIterator[Players]:
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     policy = load_policy(config)
-    async with collecting(config, policy.tokenizer, policy.model) as players:
+    machines = machines_here(config, policy.model, policy.tokenizer.eos_token_id)
+    async with collecting(config, policy.tokenizer, machines) as players:
         yield players
+
+
+def machines_here(config: RunConfig, model: PreTrainedModel, eos_token_id: int) -> Machines:
+    """Engines in this process, each on a copy of the model, and the sandbox that `[sandbox]` says."""
+    pacer = StepPacer(config.run.tool_delay_steps) if config.run.reproducible else FreePacer()
+    section = config.engine
+    engines = [new_engine(section, model, eos_token_id, pacer) for _ in range(section.num_engines)]
+    if isinstance(pacer, StepPacer):
+        pacer.on_call = [engine.wake for engine in engines]
+    return Machines(engines=engines, pacer=pacer, sandbox=new_sandbox(config.sandbox))
 
 
 @asynccontextmanager
 async def collecting(
-    config: RunConfig, tokenizer: HuggingFaceTokenizer, model: PreTrainedModel
+    config: RunConfig, tokenizer: HuggingFaceTokenizer, machines: Machines
 ) -> AsyncIterator[Players]:
-    """Engines (each on a copy of the model), sandbox and grader behind a collector."""
-    pacer = StepPacer(config.run.tool_delay_steps) if config.run.reproducible else FreePacer()
-    section = config.engine
-    engines = [new_engine(section, model, tokenizer.eos_token_id, pacer) for _ in range(section.num_engines)]
-    if isinstance(pacer, StepPacer):
-        pacer.on_call = [engine.wake for engine in engines]
+    """Engines, sandbox and grader behind a collector; on leaving, the machines are closed."""
+    engines, pacer = machines.engines, machines.pacer
     lengths = Lengths()
     new_policy = partial(make_policy, config.rollout.policy, costs=expected_costs(config), lengths=lengths)
-    dispatcher = Dispatcher(engines, new_policy=new_policy)
+    dispatcher = Dispatcher(engines, new_policy=new_policy, max_moves=len(engines))
     try:
         async with (
-            new_sandbox(config.sandbox) as sandbox,
+            machines.sandbox as sandbox,
             new_sessions(sandbox, config.tools) as sessions,
             toolbox(
                 config.tools, sandbox=sandbox, sessions=sessions, limits=program_limits(config.sandbox)

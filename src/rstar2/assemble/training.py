@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from rstar2.assemble.learner import learning, new_channel
-from rstar2.assemble.players import collecting
+from rstar2.assemble.players import collecting, machines_here
 from rstar2.assemble.policy import export, load_policy
 from rstar2.assemble.problem_sets import problem_sets
 from rstar2.config import RunConfig
@@ -23,7 +23,8 @@ async def training_parts(config: RunConfig, folder: Path, watcher: Watcher) -> A
     train, test = problem_sets(config.problems, split=config.evaluation.split, seed=config.run.seed)
     policy = load_policy(config)
     with learning(config, policy.model) as learner:
-        async with collecting(config, policy.tokenizer, policy.model) as players:
+        machines = machines_here(config, policy.model, policy.tokenizer.eos_token_id)
+        async with collecting(config, policy.tokenizer, machines) as players:
             yield Parts(
                 config=config,
                 folder=folder,

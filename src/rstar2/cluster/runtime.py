@@ -1,0 +1,62 @@
+"""A Ray cluster for the length of a run: joined, or started here.
+
+One that is started here is this machine alone, bound to the loopback address, without a dashboard, and ends
+with the run. What is booked of another cluster is given back; the cluster itself is left as it is.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from rstar2.cluster.layout import Block
+from rstar2.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rstar2.cluster.actors import Cluster
+
+LOCAL = "local"
+"""In place of an address: start one here."""
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its coming default: a process without GPUs is left as it is
+}
+_ENVIRONMENT_HERE = {
+    # Despite its name: without it, ray takes an address of this machine that others can reach.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
+}
+
+
+@contextmanager
+def connected(address: str, blocks: Sequence[Block]) -> Iterator["Cluster"]:
+    """A cluster with the blocks booked; on leaving, all that was started or booked is gone."""
+    _prepare_environment(_ENVIRONMENT | (_ENVIRONMENT_HERE if address == LOCAL else {}))
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("--cluster needs Ray: pip install 'rstar2[ray]'") from None
+    from rstar2.cluster.actors import Cluster, booked
+
+    options: dict[str, Any] = {"address": address}
+    if address == LOCAL:
+        # Cores are lent twice where there are too few: the parts of a small run mostly wait for each other.
+        num_cpus = max(os.cpu_count() or 1, ceil(sum(block.cpus for block in blocks)))
+        options |= {"num_cpus": num_cpus, "include_dashboard": False}
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
+    try:
+        yield Cluster(booked(blocks), blocks)
+    finally:
+        ray.shutdown()
+
+
+def _prepare_environment(variables: Mapping[str, str]) -> None:
+    """Ray reads it once, when it is imported, and hands it on to its processes."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
