@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rstar2.learner.filling import Members, fill, shared_length
-from rstar2.models.packed_attention import Family, PackedLayout
+from rstar2.models.packed_layout import Family, PackedLayout
 from rstar2.types import TrainSample
 
 

@@ -14,11 +14,11 @@ its prompt. The two softmaxes over disjoint keys are joined by their log-sum-exp
 and backward needs no more than the usual kernels, because the gradient of flash attention depends on a part
 only through the probabilities exp(score - lse) and delta = <grad_out, out>, both taken of the whole.
 
-The layout reaches us through the model's forward **kwargs, so that no model is re-implemented. A GPU
-version would be the same two calls with variable-length kernels; `reference_attention` runs anywhere.
+The layout reaches us through the model's forward **kwargs, so that no model is re-implemented. Which of the
+ways to compute this is taken, `attention_of` says; `reference_attention` runs anywhere.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,40 +26,13 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from rstar2.models.packed_layout import PackedLayout
+from rstar2.models.varlen_attention import varlen_attention, varlen_kernel
+
 PACKED_ATTENTION = "rstar2_packed"
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """A prompt and the branches that continue it; consecutive, the prompt first."""
-
-    prompt: slice
-    """Empty for a sequence that shares nothing: then it is a single branch."""
-    branches: tuple[slice, ...]
-
-    @property
-    def all_branches(self) -> slice:
-        """The tokens of all branches: one contiguous range."""
-        return slice(self.branches[0].start, self.branches[-1].stop)
-
-    @property
-    def shares(self) -> bool:
-        return bool(self.prompt.stop > self.prompt.start)
-
-    @property
-    def segments(self) -> tuple[slice, ...]:
-        """All ranges that attend themselves causally."""
-        return (self.prompt, *self.branches) if self.shares else self.branches
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackedLayout:
-    """Which token attends which; the families tile the row."""
-
-    families: tuple[Family, ...]
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
@@ -82,16 +55,38 @@ def packed_attention(
     """The function that transformers calls: (1, heads, N, head_dim) in, (1, N, heads, head_dim) out."""
     assert attention_mask is None, "packed sequences have no padding to mask"
     assert dropout == 0.0, "attention dropout is not supported on packed sequences"
-    if query.device.type == "cpu":  # in float32 always: the bfloat16 kernel's backward takes twice as long
-        out = _PackedFlash.apply(  # type: ignore[no-untyped-call]
-            query.float(), key.float(), value.float(), layout, scaling
-        )
-    else:  # under autocast, norms leave float32 queries and keys behind
-        out = reference_attention(query.to(value.dtype), key.to(value.dtype), value, layout, scaling)
-    return out.transpose(1, 2).to(value.dtype), None
+    attend = attention_of(query.device.type, value.dtype)
+    return attend(query, key, value, layout, scaling).transpose(1, 2), None
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)
+
+
+PackedAttention = Callable[[Tensor, Tensor, Tensor, PackedLayout, float], Tensor]
+"""(query, key, value, layout, scaling) -> (1, heads, N, head_dim) in value's type.
+
+Under autocast, norms leave float32 queries and keys behind.
+"""
+
+
+def attention_of(device_type: str, dtype: torch.dtype) -> PackedAttention:
+    """The fastest exact way: flash kernels on a CPU, variable-length ones on a GPU in half precision.
+
+    GPU kernels know no float32, which is for tests there: it goes sequence by sequence.
+    """
+    if device_type == "cpu":
+        return cpu_attention
+    if dtype in (torch.bfloat16, torch.float16) and varlen_kernel() is not None:
+        return varlen_attention
+    return reference_attention
+
+
+def cpu_attention(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scaling: float) -> Tensor:
+    """In float32 always: the bfloat16 kernel's backward takes twice as long."""
+    out: Tensor = _PackedFlash.apply(  # type: ignore[no-untyped-call]
+        query.float(), key.float(), value.float(), layout, scaling
+    )
+    return out.to(value.dtype)
 
 
 def reference_attention(
@@ -99,6 +94,7 @@ def reference_attention(
 ) -> Tensor:
     """Sequence by sequence, prompt keys copied in front of each branch; (1, heads, N, head_dim)."""
     groups = query.shape[1] // key.shape[1]
+    query, key = query.to(value.dtype), key.to(value.dtype)
     key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
     out = torch.empty_like(query)
     for family in layout.families:
