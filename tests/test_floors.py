@@ -67,7 +67,14 @@ FORBIDDEN = {
 """Lower floors that a unit must not see all the same: it works on ports, or it is no business of its."""
 
 TORCH = ("models", "engines", "learner", "grpo.loss", "weights", "cluster", "assemble", "doctor")
-HTTP = ("preparation.served_model", "sandbox.server", "sandbox.client", "sandbox.bench.over_http", "serving.app")
+HTTP = (
+    "preparation.served_model",
+    "sandbox.server",
+    "sandbox.client",
+    "sandbox.bench.over_http",
+    "serving.app",
+    "evaluation.report.live",
+)
 
 LIBRARIES = {
     "torch": TORCH,

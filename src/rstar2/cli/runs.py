@@ -112,3 +112,14 @@ def analyze(
         analyze_recordings([recording(model, rollouts)], inquiry, folder=out or folder)
     else:
         raise InputError("name either a run, or a checkpoint by --model and its rollouts by --rollouts")
+
+
+@app.command()
+def view(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, also of one that has yet to begin.")],
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 for any free one.", min=0, max=65535)] = 8090,
+) -> None:
+    """Show the page of a run in the browser, live while it goes on; nobody else can reach it."""
+    from rstar2.verbs.view import view as verb
+
+    verb(run, port=port)

@@ -103,14 +103,19 @@ def test_where_there_is_little_room_evaluations_and_ends_of_stages_come_first(tm
 
 
 def test_entropies_appear_when_somebody_has_computed_them(run):
+    for index in (0, 1):
+        JsonLines(run / "rollouts.jsonl").append(rollout("evaluation/rl1", 2, index=index))
     parts = RunParts(run)
-    assert json.loads(parts.read()["rollouts/rl1/1"])[0]["tokens"] == []
-    turn = {"pieces": ["6"], "entropies_nats": [0.5], "kinds": ["answer"]}
-    key = {"phase": "rl1", "step": 1, "problem": "gcd-1", "index": 0}
-    JsonLines(run / "entropies.jsonl").append({**key, "turns": [turn]})
-    after = parts.read()
-    assert json.loads(after["rollouts/rl1/1"])[0]["tokens"] == [turn]
-    assert json.loads(after["rollouts/rl1/2"])[0]["tokens"] == []
+
+    def tokens(occasion: str) -> list[Any]:
+        return [c["tokens"] for c in json.loads(parts.read()[f"rollouts/{occasion}"])]
+
+    assert tokens("evaluation/rl1/2") == [[], []]
+    turn = {"texts": ["6"], "entropies_nats": [0.5], "kinds": ["answer"]}
+    score = {"phase": "rl1", "problem": "gcd-1", "index": 1, "turns": [turn]}
+    JsonLines(run / "entropies.jsonl").append(score)
+    assert tokens("evaluation/rl1/2") == [[], [turn]]
+    assert tokens("rl1/1") == [[]], "it was played by the policy of another step"
 
 
 def test_a_task_that_a_phase_does_not_have_is_a_gap():

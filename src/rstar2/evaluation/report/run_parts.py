@@ -2,6 +2,7 @@
 
 about              name, subtitle, config, how RoC chose
 phases, tasks      the summary, once a phase has ended
+behaviour          the tables of `rstar2 analyze`, once somebody ran it
 charts, anatomy    of every step so far
 rollouts/P/S       the conversations of step S of phase P, or of an evaluation
 """
@@ -45,14 +46,15 @@ class RunParts:
 
     def read(self) -> dict[str, str]:
         """JSON text by name of the part; empty while the run has not begun."""
-        metrics, summary = self._metrics.read(), self._summary()
-        if not metrics and not summary["stages"]:
+        metrics, summary = self._metrics.read(), _content(self.folder / "summary.json")
+        rows = summary.get("stages", [])
+        if not metrics and not rows:
             return {}
-        rows = summary["stages"]
         parts = {
             "about": self._about(summary, num_steps=len(metrics)),
             "phases": [cells(row) for row in rows],
             "tasks": task_table(rows),
+            "behaviour": _content(self.folder / "analysis.json").get("tables", []),
             "charts": [asdict(chart) for chart in charts(metrics)],
             "anatomy": [asdict(step) for step in anatomies(metrics, self._timelines.read())],
         }
@@ -70,13 +72,6 @@ class RunParts:
             "config": self.config,
             "roc": tomllib.loads(self.config).get("roc", {}),
         }
-
-    def _summary(self) -> dict[str, Any]:
-        path = self.folder / "summary.json"
-        if not path.exists():
-            return {"stages": []}
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return summary
 
     def _shown_rollouts(self) -> Iterator[tuple[str, str]]:
         """Whole occasions, the most interesting first, as many as fit; in the order of the run."""
@@ -129,8 +124,16 @@ def task_table(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _content(path: Path) -> dict[str, Any]:
+    """Of a file that is written at once; nothing while it is not there."""
+    if not path.exists():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
 def _subtitle(summary: Mapping[str, Any], *, num_steps: int) -> str:
-    if not summary["stages"]:
+    if "seed" not in summary:
         return f"{num_steps} optimizer steps so far"
     minutes = summary["wall_s"] / 60
     return f"seed {summary['seed']}, {num_steps} optimizer steps, {minutes:.1f} minutes"

@@ -57,7 +57,7 @@ def render(
         "differences": differences(configs),
         "live": is_live,
     }
-    data = f'{{"head":{json.dumps(head)},"runs":[{",".join(map(_json_object, runs))}]}}'
+    data = f'{{"head":{json.dumps(head)},"runs":[{",".join(map(json_object, runs))}]}}'
     return Template(_file("page.html")).substitute(
         title=html.escape(title),
         style=_file("page.css"),
@@ -80,7 +80,7 @@ def _name(folder: Path) -> str:
     return folder.resolve().name
 
 
-def _json_object(parts: Mapping[str, str]) -> str:
+def json_object(parts: Mapping[str, str]) -> str:
     """Of texts that are JSON already."""
     return "{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in parts.items()) + "}"
 

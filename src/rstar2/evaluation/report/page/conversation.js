@@ -28,13 +28,13 @@ function part(c, p, n) {
 }
 
 function tokens(scored) {
-  const shown = scored.pieces.map((piece, n) => {
+  const shown = scored.texts.map((text, n) => {
     const nats = scored.entropies_nats[n], kind = scored.kinds[n];
     const heat = Math.min(1, nats / HOT_NATS) * 0.75;
     return el("span", {
       class: kind ? "token uncertain" : "token", title: `${nats.toFixed(2)} nats${kind ? `, ${kind}` : ""}`,
       style: `background: rgba(var(--warm), ${heat.toFixed(2)})`,
-    }, piece.replaceAll("\n", "\u21b5\n"));
+    }, text.replaceAll("\n", "\u21b5\n"));
   });
   return el("pre", { class: "tokens" }, ...shown);
 }

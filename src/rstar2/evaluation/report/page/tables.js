@@ -27,6 +27,13 @@ function taskTable(tasks, caption) {
     ...(caption ? [el("h3", {}, caption)] : []), table(columnHeads(["task", ...tasks.phases]), rows));
 }
 
+// A table of rstar2 analyze: cells as they are to be read.
+function textTable({ title, columns, rows }) {
+  const drawn = rows.map(([first, ...cells]) => row(first, cells.map((cell) => el("td", {}, cell))));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
+    el("h3", {}, title), table(columnHeads(columns), drawn));
+}
+
 function differenceTable(differences, names) {
   const rows = differences.map((d) => row(d.key, d.values.map((value) => el("td", {}, value))));
   return rows.length ? table(columnHeads(["setting", ...names]), rows) : note("Their configurations are the same.");
