@@ -97,8 +97,9 @@ QUESTION = "Find the Greatest Common Divisor (GCD) of these numbers: {}, {}. "
 NUMBERS = ((12, 35), (7, 150), (264, 89), (900, 11), (31, 478), (625, 16))
 
 NUM_LINES = 3 + 50 + 2 + 2
-KILLS = ((2, 0.0), (30, 0.0), (54, 0.0), (55, 0.2))
-"""(lines of metrics.jsonl, seconds after them): in pre-training, SFT and RL, and between the stages."""
+KILLS = {0: ((2, 0.0), (30, 0.0), (54, 0.0), (55, 0.2)), 2: ((30, 0.0), (55, 0.0))}
+"""By number of learner ranks, (lines of metrics.jsonl, seconds after them): in pre-training, SFT and RL, and
+between the stages."""
 
 
 def conversation(a: int, b: int) -> list[dict[str, str]]:
@@ -111,7 +112,7 @@ def conversation(a: int, b: int) -> list[dict[str, str]]:
     ]
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
+def start(folder: Path, *, num_ranks: int) -> "subprocess.Popen[str]":
     """`rstar2 train` with a home of its own, where the base is cached."""
     folder.mkdir(exist_ok=True)
     conversations = folder.parent / "conversations.jsonl"
@@ -128,6 +129,8 @@ def start(folder: Path) -> "subprocess.Popen[str]":
             config,
             "--run",
             folder / "run",
+            "-s",
+            f"learner.num_ranks={num_ranks}",
         ],
         env={**os.environ, "HOME": str(folder)},
         stdout=subprocess.DEVNULL,
@@ -136,15 +139,15 @@ def start(folder: Path) -> "subprocess.Popen[str]":
     )
 
 
-def finish(folder: Path) -> None:
-    child = start(folder)
-    _, stderr = child.communicate(timeout=100)
+def finish(folder: Path, *, num_ranks: int) -> None:
+    child = start(folder, num_ranks=num_ranks)
+    _, stderr = child.communicate(timeout=250)
     assert child.returncode == 0, stderr
 
 
-def kill_after(folder: Path, *, num_lines: int, delay_s: float) -> None:
+def kill_after(folder: Path, *, num_lines: int, delay_s: float, num_ranks: int) -> None:
     metrics = folder / "run" / "metrics.jsonl"
-    with start(folder) as child:
+    with start(folder, num_ranks=num_ranks) as child:
         while child.poll() is None:
             if metrics.exists() and metrics.read_bytes().count(b"\n") >= num_lines:
                 time.sleep(delay_s)
@@ -171,13 +174,16 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
-def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_ranks", KILLS)
+def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bits(
+    num_ranks: int, tmp_path: Path
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     with ThreadPoolExecutor(1) as beside:
-        uninterrupted = beside.submit(finish, whole)
-        for num_lines, delay_s in KILLS:
-            kill_after(killed, num_lines=num_lines, delay_s=delay_s)
-        finish(killed)
+        uninterrupted = beside.submit(finish, whole, num_ranks=num_ranks)
+        for num_lines, delay_s in KILLS[num_ranks]:
+            kill_after(killed, num_lines=num_lines, delay_s=delay_s, num_ranks=num_ranks)
+        finish(killed, num_ranks=num_ranks)
         uninterrupted.result()
 
     metrics = metrics_of(whole)

@@ -4,6 +4,7 @@ import copy
 
 from transformers import PreTrainedModel
 
+from rstar2.assemble.devices import device_type
 from rstar2.assemble.policy import DTYPES
 from rstar2.config import EngineSection, RunConfig
 from rstar2.engines.torch_engine import TorchEngine
@@ -19,7 +20,7 @@ def new_engine(
     section: EngineSection, model: PreTrainedModel, eos_token_id: int, pacer: FreePacer | StepPacer
 ) -> TorchEngine:
     return TorchEngine(
-        copy.deepcopy(model).to(DTYPES[section.dtype]),
+        copy.deepcopy(model).to(device_type(section.device), DTYPES[section.dtype]),
         eos_token_id=eos_token_id,
         kv_tokens=section.kv_tokens,
         max_running=section.max_running,

@@ -11,13 +11,13 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from transformers import PreTrainedModel
 
+from rstar2.assemble.devices import device_type
 from rstar2.assemble.policy import load_policy
 from rstar2.config import LearnerSection, RunConfig
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.fsdp import FsdpLearner
 from rstar2.learner.learner import TorchLearner
 from rstar2.learner.processes import ProcessCrew
-from rstar2.learner.rendezvous import DeviceType
 from rstar2.learner.sharding import Sharding
 from rstar2.ports import WeightChannel
 from rstar2.weights import FolderChannel, MemoryChannel
@@ -28,9 +28,11 @@ def learning(config: RunConfig, model: PreTrainedModel) -> Iterator[TorchLearner
     """The learner; on leaving, its ranks are ended. In this process it takes the model over."""
     section = config.learner
     if not section.num_ranks:
-        yield TorchLearner(model.to(device_type(section)), **_options(section))
+        yield TorchLearner(model.to(device_type(section.device)), **_options(section))
         return
-    crew = ProcessCrew(partial(build_rank, config), section.num_ranks, device_type=device_type(section))
+    crew = ProcessCrew(
+        partial(build_rank, config), section.num_ranks, device_type=device_type(section.device)
+    )
     with closing(crew):
         yield CrewLearner(crew)
 
@@ -39,7 +41,7 @@ def build_rank(config: RunConfig, rank: int, num_ranks: int) -> FsdpLearner:
     """One rank, where it lives, once all have joined their process group."""
     torch.set_num_threads(max(1, (config.run.threads or os.cpu_count() or 1) // num_ranks))
     sharding = Sharding(
-        mesh=init_device_mesh(device_type(config.learner), (num_ranks,)),
+        mesh=init_device_mesh(device_type(config.learner.device), (num_ranks,)),
         checkpoint_activations=config.cluster.checkpoint_activations,
         offload_optimizer=config.cluster.offload_optimizer,
     )
@@ -49,13 +51,6 @@ def build_rank(config: RunConfig, rank: int, num_ranks: int) -> FsdpLearner:
 def new_channel(section: LearnerSection, folder: Path) -> WeightChannel:
     """What the learner's weights go through to engines of this process."""
     return FolderChannel(folder / "weights") if section.num_ranks else MemoryChannel()
-
-
-def device_type(section: LearnerSection) -> DeviceType:
-    """What the learner computes on."""
-    if section.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return section.device
 
 
 class _Options(TypedDict):

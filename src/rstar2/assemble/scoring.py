@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rstar2.assemble.learner import device_type
+from rstar2.assemble.devices import device_type
 from rstar2.assemble.policy import load_policy
 from rstar2.config import RunConfig
 from rstar2.learner.learner import TorchLearner
@@ -34,7 +34,7 @@ def new_scorer(config: RunConfig) -> Scorer:
     policy = load_policy(config)
     section = config.learner
     learner = TorchLearner(
-        policy.model.to(device_type(section)),
+        policy.model.to(device_type(section.device)),
         micro_batch_tokens=section.micro_batch_tokens,
         logprob_chunk_tokens=section.logprob_chunk_tokens,
     )

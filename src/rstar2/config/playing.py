@@ -14,6 +14,8 @@ class EngineSection(Section):
     """KV-cache room of each engine, tokens."""
     max_running: int = Field(512, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What it computes on; `auto` takes a GPU if there is one."""
 
 
 class RolloutSection(Section):

@@ -47,8 +47,10 @@ class CrewLearner:
         report: StepReport = reports[0]
         return report
 
-    def score(self, sequences: Sequence[Sequence[int]]) -> list[tuple[TokenScore, ...]]:
-        scores: list[tuple[TokenScore, ...]] = self._crew.call("score", sequences)[0]
+    def score(
+        self, sequences: Sequence[Sequence[int]], *, temperature: float = 1.0
+    ) -> list[tuple[TokenScore, ...]]:
+        scores: list[tuple[TokenScore, ...]] = self._crew.call("score", sequences, temperature=temperature)[0]
         return scores
 
     def publish(self, channel: WeightChannel, version: int) -> None:
