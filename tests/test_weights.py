@@ -61,3 +61,14 @@ def test_a_half_written_version_is_never_seen(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(CheckpointError):
         channel.get(2)
     assert torch.equal(channel.get(1)["a"], torch.zeros(5))
+
+
+def test_another_process_opens_the_folder_anew_and_knows_what_was_published(tmp_path: Path) -> None:
+    written = FolderChannel(tmp_path / "weights")
+    written.put(4, {"a": torch.tensor([1.0])})
+    read = FolderChannel(written.folder)
+    assert read.checksum(4) == written.checksum(4) != ""
+    written.put(5, {"a": torch.tensor([2.0])})
+    assert read.checksum(5) != read.checksum(4)
+    with pytest.raises(CheckpointError, match="gone"):
+        read.checksum(6)

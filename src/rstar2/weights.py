@@ -48,6 +48,11 @@ class FolderChannel:
         self._keep = keep
         folder.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def folder(self) -> Path:
+        """Where a process that shares the file system opens this channel anew."""
+        return self._folder
+
     def put(self, version: int, weights: Mapping[str, Tensor]) -> None:
         final = self._path(version)
         for leftover in self._folder.glob(".version-*.partial"):  # of a writer that was killed
@@ -69,11 +74,18 @@ class FolderChannel:
     def get(self, version: int) -> Mapping[str, Tensor]:
         path = self._path(version)
         try:
-            expected = (path / self.CHECKSUM).read_text()
-            if _sha256(path / self.WEIGHTS) != expected:
+            if _sha256(path / self.WEIGHTS) != self.checksum(version):
                 raise CheckpointError(f"{path} is damaged; publish version {version} again")
             weights: dict[str, Tensor] = load_file(path / self.WEIGHTS)
             return weights
+        except FileNotFoundError:
+            raise CheckpointError(f"{path} is gone; adopt a later version") from None
+
+    def checksum(self, version: int) -> str:
+        """Of the weights as they were published; CheckpointError if the version is gone."""
+        path = self._path(version)
+        try:
+            return (path / self.CHECKSUM).read_text()
         except FileNotFoundError:
             raise CheckpointError(f"{path} is gone; adopt a later version") from None
 
