@@ -1,6 +1,6 @@
 """What turns problems into graded groups: engines, sandbox and grader behind a collector."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -35,6 +35,8 @@ class Machines:
     engines: Sequence[TorchEngine | ActorEngine]
     pacer: FreePacer | StepPacer
     sandbox: AbstractAsyncContextManager[WorkerPool | ClusterSandbox]
+    counters: Callable[[], Mapping[str, int]] = dict
+    """Of what befell them, for the metrics."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Players:
     engines: Sequence[TorchEngine | ActorEngine]
     pacer: FreePacer | StepPacer
     sandbox: WorkerPool | ClusterSandbox
+    counters: Callable[[], Mapping[str, int]]
     _last: dict[str, float] = field(default_factory=dict)
 
     def stats_since_last_call(self) -> dict[str, float]:
@@ -58,6 +61,7 @@ class Players:
             "engine_moves": self.dispatcher.num_moves,
             "engine_stops": self.dispatcher.num_stops,
             "waits_for_tools": self.pacer.num_waits,
+            **self.counters(),
         }
         if isinstance(self.sandbox, ClusterSandbox):
             totals["sandbox_retries"] = self.sandbox.stats().num_retries
@@ -119,6 +123,16 @@ async def collecting(
                 pacer=pacer,
                 run_seed=config.run.seed,
             )
-            yield Players(template, tools, collector, dispatcher, lengths, engines, pacer, sandbox)
+            yield Players(
+                template=template,
+                tools=tools,
+                collector=collector,
+                dispatcher=dispatcher,
+                lengths=lengths,
+                engines=machines.engines,
+                pacer=pacer,
+                sandbox=sandbox,
+                counters=machines.counters,
+            )
     finally:
         await dispatcher.close()

@@ -1,45 +1,68 @@
-"""All that a training run needs."""
+"""All that a training run needs, in this process or on a cluster."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from rstar2.assemble.learner import learning, new_channel
-from rstar2.assemble.players import collecting, machines_here
-from rstar2.assemble.policy import export, load_policy
+from rstar2.assemble.players import Players, collecting, machines_here
+from rstar2.assemble.policy import Policy, export, load_policy
 from rstar2.assemble.problem_sets import problem_sets
 from rstar2.config import RunConfig
+from rstar2.learner.crew import CrewLearner
+from rstar2.learner.learner import TorchLearner
+from rstar2.ports import WeightChannel
 from rstar2.training.parts import Parts, Watcher
+
+if TYPE_CHECKING:
+    from rstar2.cluster.actors import Cluster
+
+Sides = tuple[TorchLearner | CrewLearner, WeightChannel, Players]
+"""Who learns, what new weights go through, and who plays."""
 
 
 @asynccontextmanager
-async def training_parts(config: RunConfig, folder: Path, watcher: Watcher) -> AsyncIterator[Parts]:
+async def training_parts(
+    config: RunConfig, folder: Path, watcher: Watcher, *, cluster: "Cluster | None" = None
+) -> AsyncIterator[Parts]:
     """Everything a training run needs; on leaving, every process and task is ended."""
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     train, test = problem_sets(config.problems, split=config.evaluation.split, seed=config.run.seed)
     policy = load_policy(config)
+    sides = _sides_here(config, policy, folder)
+    if cluster is not None:
+        from rstar2.assemble.cluster import sides_on  # imports Ray, which nobody else needs
+
+        sides = sides_on(cluster, config, policy, folder)
+    async with sides as (learner, channel, players):
+        yield Parts(
+            config=config,
+            folder=folder,
+            template=players.template,
+            tools=players.tools,
+            learner=learner,
+            channel=channel,
+            dispatcher=players.dispatcher,
+            lengths=players.lengths,
+            collector=players.collector,
+            train=train,
+            test=test,
+            corpus=policy.corpus,
+            base_cache=policy.base_cache,
+            export=partial(export, learner.export, policy.tokenizer),
+            engine_stats=players.stats_since_last_call,
+            watcher=watcher,
+        )
+
+
+@asynccontextmanager
+async def _sides_here(config: RunConfig, policy: Policy, folder: Path) -> AsyncIterator[Sides]:
     with learning(config, policy.model) as learner:
         machines = machines_here(config, policy.model, policy.tokenizer.eos_token_id)
         async with collecting(config, policy.tokenizer, machines) as players:
-            yield Parts(
-                config=config,
-                folder=folder,
-                template=players.template,
-                tools=players.tools,
-                learner=learner,
-                channel=new_channel(config.learner, folder),
-                dispatcher=players.dispatcher,
-                lengths=players.lengths,
-                collector=players.collector,
-                train=train,
-                test=test,
-                corpus=policy.corpus,
-                base_cache=policy.base_cache,
-                export=partial(export, learner.export, policy.tokenizer),
-                engine_stats=players.stats_since_last_call,
-                watcher=watcher,
-            )
+            yield learner, new_channel(config.learner, folder), players

@@ -19,6 +19,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved config and its plan, and stop.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to train on: its address, or `local` to start one on this machine."),
+    ] = None,
 ) -> None:
     """Run the whole recipe, or go on where it was stopped."""
     from rstar2.config import dump_config, load_config
@@ -31,7 +35,7 @@ def train(
         return
     from rstar2.verbs.train import run_training
 
-    run_training(resolved, run or Path("runs") / config.stem)
+    run_training(resolved, run or Path("runs") / config.stem, cluster_address=cluster)
 
 
 @app.command()

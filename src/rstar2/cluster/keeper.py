@@ -8,8 +8,9 @@ What makes an object ready, and how its end is noticed, is the caller's business
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from typing import Any
 
 from rstar2.cluster.remote import Launch, Lost, Remote
 from rstar2.cluster.supervision import Restarts
@@ -20,6 +21,18 @@ _log = logging.getLogger(__name__)
 START_LIMIT_S = 1800.0
 """From launch to ready: a large model is read, and a cluster may have to find room first."""
 _CLOSE_LIMIT_S = 15.0
+
+
+async def together(starts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of them at the same time; if one fails, the others are broken off before that is raised."""
+    tasks = [asyncio.create_task(start) for start in starts]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 class Keeper:

@@ -42,8 +42,15 @@ class Block:
 
 
 def blocks_of(config: RunConfig) -> tuple[Block, ...]:
-    """What the run books; a learner in this process, or a sandbox that is elsewhere, books nothing."""
+    """What the run books; a learner in this process, or a sandbox that is elsewhere, books nothing.
+
+    ConfigError if the run needs what a cluster cannot give.
+    """
     cluster = config.cluster
+    if config.run.reproducible:
+        raise ConfigError(
+            "the engines of a cluster do not wait for each other's steps: set run.reproducible = false"
+        )
     has_accelerators = not accelerator(cluster.accelerator).is_host
     if has_accelerators and cluster.colocated and config.learner.num_ranks:
         raise ConfigError(

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from rstar2.cluster.keeper import Keeper
+from rstar2.cluster.keeper import Keeper, together
 from rstar2.cluster.remote import Launch, Lost, Remote
 from rstar2.cluster.sandbox_actor import ServerOrder
 from rstar2.config import SandboxSection
@@ -65,7 +65,7 @@ async def sandbox_nodes(
     async with ClusterSandbox((), token=order.token) as sandbox:
         nodes = [SandboxNode(number, sandbox, launch, order) for number, launch in enumerate(launches)]
         try:
-            await asyncio.gather(*(node.start() for node in nodes))
+            await together(node.start() for node in nodes)
             yield sandbox, nodes
         finally:
             await asyncio.gather(*(node.close() for node in nodes))

@@ -16,6 +16,7 @@ from rstar2.config.planning import ClusterSection, PlanSection
 from rstar2.config.playing import EngineSection, RolloutSection, SandboxSection, ToolsSection
 from rstar2.config.section import Section
 from rstar2.config.task import ProblemsSection, ProtocolSection
+from rstar2.config.tracking import TrackingSection
 
 HeldOut = Literal["test", "validation"]
 """Problems that are never trained on."""
@@ -66,6 +67,7 @@ class RunConfig(Section):
     roc: RocSection = RocSection()
     learner: LearnerSection = LearnerSection()
     evaluation: EvaluationSection = EvaluationSection()
+    tracking: TrackingSection = TrackingSection()
     cluster: ClusterSection = ClusterSection()
     plan: PlanSection = PlanSection()
     stages: tuple[StageSection, ...] = ()
@@ -107,6 +109,14 @@ class RunConfig(Section):
     def _demonstrations_have_their_tool(self) -> Self:
         if self.sft.steps and not self.sft.files and "python" not in self.tools.enabled:
             raise ValueError('generated demonstrations call Python: put "python" into tools.enabled')
+        return self
+
+    @model_validator(mode="after")
+    def _sandbox_is_in_one_place(self) -> Self:
+        if self.sandbox.urls and self.cluster.sandbox_nodes:
+            raise ValueError(
+                "programs run at sandbox.urls or on cluster.sandbox_nodes: leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,35 +1,69 @@
 """`rstar2 train`: run the recipe, then show what came of it and what to do next."""
 
 import asyncio
+import logging
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rstar2.assemble import training_parts
+from rstar2.cluster.layout import blocks_of
+from rstar2.cluster.runtime import connected
+from rstar2.cluster.supervision import Progress
 from rstar2.config import RunConfig, dump_config, load_config
 from rstar2.console import BarWatcher, console, progress_bar, show_text, summary_table
-from rstar2.errors import ConfigError, InputError
+from rstar2.errors import ConfigError, InputError, LearnerError
 from rstar2.evaluation.samples import last_evaluation, telling
 from rstar2.protocol.response import shorten
 from rstar2.rollout.transcript import as_text
 from rstar2.telemetry import JsonLines
 from rstar2.training.run import TrainingRun
 
+if TYPE_CHECKING:
+    from rstar2.cluster.actors import Cluster
+
+_log = logging.getLogger(__name__)
+
 _LONGEST_SAMPLE_CHARS = 1500
 
 
-def run_training(config: RunConfig, folder: Path) -> None:
+def run_training(config: RunConfig, folder: Path, *, cluster_address: str | None = None) -> None:
     """Train in `folder`; refuses to go on with a run that was started with another config."""
     _refuse_another_run(folder, config)
-    with progress_bar() as watcher:
-        summary = asyncio.run(_train(config, folder, watcher))
+    on_cluster = nullcontext() if cluster_address is None else connected(cluster_address, blocks_of(config))
+    with on_cluster as cluster, progress_bar() as watcher:
+        summary = _train_to_the_end(config, folder, watcher, cluster)
     console.print(summary_table(summary["stages"]))
     _show_samples(folder)
     _show_next_commands(folder, last_phase=summary["stages"][-1]["name"])
 
 
-async def _train(config: RunConfig, folder: Path, watcher: BarWatcher) -> dict[str, Any]:
+def _train_to_the_end(
+    config: RunConfig, folder: Path, watcher: BarWatcher, cluster: "Cluster | None"
+) -> dict[str, Any]:
+    """Also if ranks of the learner die, and their shards of the weights with them.
+
+    All parts are then built anew, and the run goes on from its last checkpoint, as long as there are new ones.
+    """
+    progress = Progress()
+    while True:
+        try:
+            return asyncio.run(_train(config, folder, watcher, cluster))
+        except LearnerError as error:
+            checkpoints = (path.name for path in (folder / "checkpoints").glob("step-*"))
+            if not progress.is_worth_a_restart(max(checkpoints, default="")):
+                raise LearnerError(
+                    f"given up after {progress.most} restarts without a new checkpoint: {error}"
+                ) from error
+            _log.warning("%s", error)
+            watcher.line("the learner is lost: its parts are built anew, from the last checkpoint")
+
+
+async def _train(
+    config: RunConfig, folder: Path, watcher: BarWatcher, cluster: "Cluster | None"
+) -> dict[str, Any]:
     """The folder is made only when all parts stand: a mistake in the input leaves nothing behind."""
-    async with training_parts(config, folder, watcher) as parts:
+    async with training_parts(config, folder, watcher, cluster=cluster) as parts:
         _claim(folder, config)
         return await TrainingRun(parts).go()
 
