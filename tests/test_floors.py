@@ -54,6 +54,7 @@ FLOORS = {
 }
 
 FORBIDDEN = {
+    "preparation": {"sandbox", "grpo", "models", "weights", "corpus", "checkpoint"},
     "engines": {"protocol", "problems", "sandbox", "grpo"},
     "rollout": {"sandbox", "grpo", "models", "weights"},
     "tools": {"sandbox", "problems", "corpus", "grpo", "models", "weights", "checkpoint"},

@@ -61,7 +61,7 @@ def config(tmp_path):
 def test_there_is_a_verb_for_each_thing_that_a_person_wants():
     assert ", ".join(COMMANDS) == (
         "train, plan, simulate, report, analyze, reproduce, eval, chat, serve, doctor, data, data check, "
-        "sandbox, sandbox serve, sandbox bench, sandbox probe"
+        "data prepare, sandbox, sandbox serve, sandbox bench, sandbox probe"
     )
 
 

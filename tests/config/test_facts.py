@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rstar2.config import load_config
+from rstar2.config import PreparationConfig, load_config, load_section
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 KIBI = 1024
@@ -118,3 +118,24 @@ def value_at(found: Any, path: list[str]) -> object:
 
 def test_the_papers_stages_take_510_steps() -> None:
     assert sum(stage.steps for stage in load_config(CONFIGS / "qwen3-14b.toml").stages) == 510
+
+
+# -- data ------------------------------------------------------------------------------------------
+
+
+def test_the_sources_are_as_many_as_the_paper_says() -> None:
+    """P 4.1: ToolACE 11K + APIGen-MT 5K + Glaive 101K = 117K, Magicoder 48K, 30K, 27K; P 4.2: over 100K."""
+    config = load_section(PreparationConfig, CONFIGS / "data.toml")
+    sizes = {name: source.paper or source.take for name, source in config.conversations.items()}
+    assert sizes["toolace"] + sizes["apigen-mt"] + sizes["glaive"] == 117_000
+    assert sizes["magicoder-oss"] + sizes["magicoder-evol"] == 48_000
+    assert (sizes["tulu3"], sizes["nemotron"], sum(sizes.values())) == (30_000, 27_000, 222_000)
+    assert [source.paper for source in config.problems.values()] == [17_000, 93_000, 937]
+
+
+def test_labels_are_checked_as_the_paper_checks_them() -> None:
+    """P 4.2: 16 responses of Qwen3-32B, of which 2 must agree; AoPS only."""
+    config = load_section(PreparationConfig, CONFIGS / "data.toml")
+    check = config.label_check
+    assert (check.model, check.answers, check.min_agreeing) == ("Qwen/Qwen3-32B", 16, 2)
+    assert [name for name, source in config.problems.items() if source.check_labels] == ["aops"]

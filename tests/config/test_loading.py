@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstar2.config import RunConfig, dump_config, load_config, parse_config
+from rstar2.config import PreparationConfig, RunConfig, dump_config, load_config, load_section, parse_config
 from rstar2.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -20,10 +20,16 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_every_config_of_a_run_that_comes_with_the_project_is_sound() -> None:
-    paths = [path for path in sorted(CONFIGS.glob("*.toml")) if not path.name.startswith("simulate-")]
+    others = ("simulate", "data")
+    paths = [path for path in sorted(CONFIGS.glob("*.toml")) if path.stem.split("-")[0] not in others]
     assert paths
     for path in paths:
         assert load_config(path).stages
+
+
+def test_every_preparation_that_comes_with_the_project_is_sound() -> None:
+    for path in sorted(CONFIGS.glob("data*.toml")):
+        assert load_section(PreparationConfig, path).problems
 
 
 def test_a_config_is_its_defaults_where_the_file_is_silent(tmp_path: Path) -> None:

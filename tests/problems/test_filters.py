@@ -8,6 +8,8 @@ from rstar2.problems.filters import (
     apply_filters,
     with_integer_answers,
     with_pass_rate,
+    with_single_answers,
+    with_verifiable_answers,
     without_contradictions,
     without_exact_repeats,
     without_huge_answers,
@@ -39,6 +41,31 @@ def test_only_integers_stay_and_are_spelled_alike():
     kept = with_integer_answers(problems_of(*((str(i), a) for i, a in enumerate(answers))))
     assert [p.answer for p in kept] == ["7", "1234", "-3"]
     assert ids(kept) == "014"
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_verifiable", "is_single"),
+    [
+        ("7", True, True),
+        ("-1,234,567", True, True),
+        ("\\frac{1}{2}", True, True),
+        ("\\sqrt{\\pi}", True, True),
+        ("54cm", True, True),
+        ("x = 3", True, True),
+        ("The limit does not exist", False, True),
+        ("none", False, True),
+        ("", False, True),
+        ("Perimeter=54cm, Area=180cm^2", True, False),
+        ("1, 2", True, False),
+        ("2 and 3", True, False),
+        ("4; 5", True, False),
+        ("x=1 \\text{ or } x=2", True, False),
+    ],
+)
+def test_answers_in_words_or_of_several_parts_go(answer, is_verifiable, is_single):
+    problems = problems_of(("q", answer))
+    assert with_verifiable_answers(problems) == problems * is_verifiable
+    assert with_single_answers(problems) == problems * is_single
 
 
 def test_huge_answers_go_and_the_sign_is_no_digit():

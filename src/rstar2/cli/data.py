@@ -1,12 +1,13 @@
-"""`rstar2 data`: verbs of files of problems."""
+"""`rstar2 data`: verbs of training data."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rstar2.cli.options import AnswerField, QuestionField
+from rstar2.cli.options import AnswerField, Overrides, QuestionField
 
-app = typer.Typer(no_args_is_help=True, help="Look at files of problems.")
+app = typer.Typer(no_args_is_help=True, help="Make training data, and look at it.")
 
 
 @app.command("check")
@@ -27,3 +28,16 @@ def check(
 
     fields = Fields(question=question_field, answer=answer_field)
     check_data(file, fields=fields, against=against or (), against_field=against_field)
+
+
+@app.command("prepare")
+def prepare(
+    config: Annotated[Path, typer.Argument(help="TOML file of the sources, for example configs/data.toml.")],
+    to: Annotated[Path, typer.Option(help="Folder of the files; what is there already is not made again.")],
+    overrides: Overrides = None,
+) -> None:
+    """Make conversations for SFT and problems for RL from published sources, or go on with it."""
+    from rstar2.config import PreparationConfig, load_section
+    from rstar2.verbs.prepare_data import prepare_data
+
+    prepare_data(load_section(PreparationConfig, config, overrides or ()), to)

@@ -16,38 +16,60 @@ from rstar2.config.learning import (
     StageSection,
     TinyModel,
 )
-from rstar2.config.loading import dump_config, load_config, parse_config
+from rstar2.config.loading import dump_config, load_config, load_section, parse_config, parse_section
 from rstar2.config.planning import ClusterSection, PlanSection
 from rstar2.config.playing import EngineSection, McpSection, SandboxSection, ToolsSection
+from rstar2.config.preparing import (
+    BenchmarksSection,
+    ConversationSource,
+    LabelCheckSection,
+    PreparationConfig,
+    ProblemSource,
+    RewritingSection,
+    ServedModelSection,
+    SourceSection,
+)
 from rstar2.config.run import EvaluationSection, HeldOut, RunConfig, RunSection
 from rstar2.config.section import Section
 from rstar2.config.task import FieldMap, ProblemsSection, ProtocolSection
+from rstar2.config.tracking import TrackingSection
 
 __all__ = [
     "AttemptMixture",
+    "BenchmarksSection",
     "ClusterSection",
+    "ConversationSource",
     "EngineSection",
     "EvaluationSection",
     "ExitRule",
     "FieldMap",
     "HeldOut",
+    "LabelCheckSection",
     "LearnerSection",
     "McpSection",
     "ModelSection",
     "PlanSection",
+    "PreparationConfig",
     "PretrainingSection",
+    "ProblemSource",
     "ProblemsSection",
     "ProtocolSection",
+    "RewritingSection",
     "RocSection",
     "RunConfig",
     "RunSection",
     "SandboxSection",
     "Section",
+    "ServedModelSection",
     "SftSection",
+    "SourceSection",
     "StageSection",
     "TinyModel",
     "ToolsSection",
+    "TrackingSection",
     "dump_config",
     "load_config",
+    "load_section",
     "parse_config",
+    "parse_section",
 ]

@@ -1,19 +1,32 @@
-"""From a TOML file and overrides to a `RunConfig`, and back; what is wrong is named by its dotted path."""
+"""From a TOML file and overrides to a config, and back; what is wrong is named by its dotted path."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
 from pydantic import ValidationError
 
 from rstar2.config.run import RunConfig
+from rstar2.config.section import Section
 from rstar2.errors import ConfigError
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a TOML file and apply `section.key=value` overrides (values are TOML, or bare text)."""
+    return load_section(RunConfig, path, overrides)
+
+
+def parse_config(data: Mapping[str, Any], *, origin: str = "config") -> RunConfig:
+    """Check a mapping; ConfigError names the first bad field by its dotted path."""
+    return parse_section(RunConfig, data, origin=origin)
+
+
+def load_section(kind: type[AnySection], path: Path, overrides: Sequence[str] = ()) -> AnySection:
+    """The same for a file of another kind."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -24,18 +37,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"'{path}' is not valid TOML: {error}") from error
     for override in overrides:
         _apply(data, override)
-    return parse_config(data, origin=str(path))
+    return parse_section(kind, data, origin=str(path))
 
 
-def parse_config(data: Mapping[str, Any], *, origin: str = "config") -> RunConfig:
-    """Check a mapping; ConfigError names the first bad field by its dotted path."""
+def parse_section(kind: type[AnySection], data: Mapping[str, Any], *, origin: str) -> AnySection:
+    """A mapping as a section of this kind."""
     try:
-        return RunConfig.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "(whole file)"
         if first["type"] == "extra_forbidden":
-            what = f"unknown key; known here: {', '.join(_known_keys(first['loc'][:-1]))}"
+            what = f"unknown key; known here: {', '.join(_known_keys(kind, first['loc'][:-1]))}"
         else:
             what = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{origin}: {where}: {what}") from error
@@ -46,14 +59,15 @@ def dump_config(config: RunConfig) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-def _known_keys(location: Sequence[str | int]) -> list[str]:
-    section: Any = RunConfig
+def _known_keys(kind: type[Section], location: Sequence[str | int]) -> list[str]:
+    section: Any = kind
     for part in location:
-        if isinstance(part, int):
-            continue
+        if part not in getattr(section, "model_fields", ()):
+            continue  # a place in a list or a mapping, whose entries are alike
         annotation = section.model_fields[part].annotation
         arguments = getattr(annotation, "__args__", ())
-        section = arguments[0] if arguments and not hasattr(annotation, "model_fields") else annotation
+        kinds = [argument for argument in arguments if hasattr(argument, "model_fields")]
+        section = kinds[0] if kinds else annotation
     return list(getattr(section, "model_fields", {}))
 
 

@@ -4,6 +4,7 @@ A filter takes problems and gives back those it keeps, in order; it changes noth
 integer answers. Compose them with `functools.partial` and `apply_filters`.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,11 @@ from rstar2.errors import DataError
 from rstar2.integers import canonical_integer
 from rstar2.problems.identity import question_hash
 from rstar2.types import Problem
+
+_LATEX_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_SEVERAL = re.compile(r";|,(?!\s*\d{3}(?!\d))|\band\b|\bor\b|=.*=")
+"""Parts are listed by semicolons, commas (but those between thousands), words, or each with its name."""
 
 Filter = Callable[[Sequence[Problem]], Sequence[Problem]]
 
@@ -57,6 +63,16 @@ def with_integer_answers(problems: Sequence[Problem]) -> list[Problem]:
         for problem in problems
         if (answer := canonical_integer(problem.answer)) is not None
     ]
+
+
+def with_verifiable_answers(problems: Sequence[Problem]) -> list[Problem]:
+    """No answers in words alone, such as "The limit does not exist", and no missing ones (paper 4.2)."""
+    return [p for p in problems if p.answer.strip() and not _is_in_words(p.answer)]
+
+
+def with_single_answers(problems: Sequence[Problem]) -> list[Problem]:
+    """No answers of several parts, such as "Perimeter=54cm, Area=180cm^2" or "2 and 3" (paper 4.2)."""
+    return [p for p in problems if not _SEVERAL.search(p.answer)]
 
 
 def without_huge_answers(problems: Sequence[Problem], *, max_digits: int) -> list[Problem]:
@@ -113,3 +129,7 @@ def _first_of_each(problems: Sequence[Problem], key: Callable[[Problem], str]) -
     for problem in problems:
         first.setdefault(key(problem), problem)
     return list(first.values())
+
+
+def _is_in_words(answer: str) -> bool:
+    return _WORD.search(_LATEX_COMMAND.sub(" ", answer)) is not None and not any(map(str.isdigit, answer))

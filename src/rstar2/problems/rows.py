@@ -5,7 +5,7 @@ Large files are streamed.
 """
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rstar2.errors import DataError
@@ -16,10 +16,13 @@ Row = bytes | Mapping[str, object]
 HUB = "hf:"
 
 
-def read_rows(source: str) -> Iterator[tuple[str, Row]]:
-    """(place, row) of every row of `x.jsonl`, `x.csv`, `x.parquet` or `hf:OWNER/NAME[:SPLIT[:CONFIG]]`."""
+def read_rows(source: str, columns: Sequence[str] = ()) -> Iterator[tuple[str, Row]]:
+    """(place, row) of every row of `x.jsonl`, `x.csv`, `x.parquet` or `hf:OWNER/NAME[:SPLIT[:CONFIG]]`.
+
+    With `columns`, a hub data set that is kept as parquet is streamed, and nothing but these columns.
+    """
     if source.startswith(HUB):
-        yield from _hub_rows(source)
+        yield from _hub_rows(source, columns)
         return
     reader = _READERS.get(Path(source).suffix)
     if reader is None:
@@ -63,14 +66,15 @@ def _parquet_rows(source: str) -> Iterator[tuple[str, Row]]:
                 yield f"{source}, row {number}", row
 
 
-def _hub_rows(source: str) -> Iterator[tuple[str, Row]]:
+def _hub_rows(source: str, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     try:
         import datasets
     except ImportError as error:
         raise DataError(f"{source} needs the datasets library; run `pip install rstar2[hub]`") from error
     name, split, config, *_ = [*source.removeprefix(HUB).split(":"), "", ""]
+    part = {"columns": list(columns), "streaming": True} if columns else {}
     try:
-        rows = datasets.load_dataset(name, config or None, split=split or "train")
+        rows = datasets.load_dataset(name, config or None, split=split or "train", **part)
     except Exception as error:  # dozens of types; whichever it is, the data set could not be had
         raise DataError(f"{source} cannot be loaded: {error}; check name, split and config") from error
     for number, row in enumerate(rows, start=1):

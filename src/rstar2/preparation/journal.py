@@ -1,0 +1,50 @@
+"""What a served model said, one line per question, kept from the moment it was said.
+
+Every line is whole or is not there: a torn last one, which a kill may leave, is cut off on opening. The file
+is named by what was asked of whom, so other settings do not see it, and find it again when they are set back.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+
+class Journal:
+    """A growing file of JSON objects by id; use as a context."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, Mapping[str, Any]] = {}
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            self._read()
+        self._file = self._path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
+
+    def __getitem__(self, key: str) -> Mapping[str, Any]:
+        return self._known[key]
+
+    def add(self, key: str, record: Mapping[str, Any]) -> None:
+        """Written before this returns: a killed process loses none of it."""
+        self._file.write(json.dumps({"id": key, **record}, ensure_ascii=False) + "\n")
+        self._file.flush()
+        self._known[key] = record
+
+    def _read(self) -> None:
+        content = self._path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(self._path, len(whole))
+        for line in whole.splitlines():
+            record = json.loads(line)
+            self._known[record["id"]] = record

@@ -1,0 +1,48 @@
+"""The order of a preparation, and the files it leaves in its folder.
+
+benchmarks/NAME.jsonl                          what the trained model is measured on, and not trained on
+shards/sft/NAME.jsonl, shards/rl/NAME.jsonl    one source each, cleaned; made once
+asked/*.jsonl                                  what served models said
+sft.jsonl, problems.jsonl                      what a run reads
+manifest.json                                  counts
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from rstar2.config import PreparationConfig, SourceSection
+from rstar2.preparation.job import Job
+from rstar2.preparation.manifest import Manifest
+from rstar2.preparation.rl_set import make_problems, problem_line
+from rstar2.preparation.sft_set import make_conversations
+from rstar2.preparation.shards import write_whole
+
+
+async def prepare(job: Job) -> Manifest:
+    """Make what is not there yet, and count everything."""
+    for name, problems in job.benchmarks.items():
+        named = (replace(problem, id=f"{name}/{problem.id}") for problem in problems)
+        write_whole(job.folder / "benchmarks" / f"{name}.jsonl", map(problem_line, named))
+    manifest = Manifest(
+        conversations=await make_conversations(job),
+        problems=await make_problems(job),
+        benchmarks=tuple((name, len(problems)) for name, problems in job.benchmarks.items()),
+        remarks=tuple(_remarks(job.config)),
+    )
+    write_whole(job.folder / "manifest.json", [json.dumps(manifest.as_json(), indent=1)])
+    return manifest
+
+
+def _remarks(config: PreparationConfig) -> Iterator[str]:
+    """Where the result is not what the paper describes, and which setting would bring it closer."""
+    every: list[tuple[str, SourceSection]] = [*config.conversations.items(), *config.problems.items()]
+    for name, source in every:
+        if source.skip:
+            yield f"{name} is left out: give its path and set skip = false."
+    for name, asked in config.conversations.items():
+        if asked.rewrite != "nothing" and not asked.skip and not config.rewriting.url:
+            yield f"{name}: {asked.rewrite} are as published, not rewritten: give rewriting.url."
+    for name, labelled in config.problems.items():
+        if labelled.check_labels and not labelled.skip and not config.label_check.url:
+            yield f"{name}: labels are as published, not checked: give label_check.url."

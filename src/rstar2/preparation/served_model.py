@@ -1,0 +1,111 @@
+"""A model that is asked over OpenAI's HTTP API, by many at once, and asked again while its server fails.
+
+What the server cannot do now (no connection, 429, 5xx, no answer in time) is tried again for as long as
+`patience_s`; then it is an EngineError, and what was answered before is kept by whoever asked. What it says
+to be wrong with one request (400, 413, 422) is None: no answer. Any other refusal is an error of the input.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import aiohttp
+
+from rstar2.config import ServedModelSection
+from rstar2.errors import EngineError, InputError
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+_BAD_REQUEST = (400, 413, 422)
+_LONGEST_QUOTE_CHARS = 300
+
+ChatMessages = Sequence[Mapping[str, Any]]
+
+
+class Asked(Protocol):
+    """What label check and rewriting see of a model."""
+
+    async def replies(self, messages: ChatMessages, *, count: int) -> list[str] | None:
+        """One to `count` replies; None if the server refuses this request."""
+
+
+class ServedModel:
+    """One model behind one URL; use as an async context."""
+
+    def __init__(
+        self,
+        section: ServedModelSection,
+        *,
+        token: str = "",
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._section = section
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._sleep = sleep
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=self._section.reply_limit_s),
+            connector=aiohttp.TCPConnector(limit=self._section.num_requests),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.close()
+
+    async def replies(self, messages: ChatMessages, *, count: int) -> list[str] | None:
+        """As `Asked` says."""
+        section, pause_s = self._section, _FIRST_PAUSE_S
+        body = {
+            "model": section.model,
+            "messages": list(messages),
+            "n": count,
+            "temperature": section.temperature,
+            "top_p": section.top_p,
+            "max_tokens": section.max_tokens,
+        }
+        give_up_at = time.monotonic() + section.patience_s
+        while True:
+            try:
+                return await self._once(body)
+            except (aiohttp.ClientError, TimeoutError, _Busy) as error:
+                if time.monotonic() + pause_s > give_up_at:
+                    raise EngineError(
+                        f"the model at {section.url} does not answer ({_named(error)}): see to its server; "
+                        "the same command then goes on"
+                    ) from error
+            await self._sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _once(self, body: Mapping[str, Any]) -> list[str] | None:
+        url = self._section.url.rstrip("/") + "/chat/completions"
+        async with self._http.post(url, json=body) as response:
+            if response.status in _BAD_REQUEST:
+                return None
+            if response.status == 429 or response.status >= 500:
+                raise _Busy(f"HTTP {response.status}")
+            if response.status != 200:
+                said = (await response.text())[:_LONGEST_QUOTE_CHARS]
+                raise InputError(f"{url} refuses ({response.status}: {said}): mend url, model or token_file")
+            return _texts(await response.json(content_type=None))
+
+
+class _Busy(Exception):
+    """Try again later."""
+
+
+def _texts(answer: Any) -> list[str]:
+    """The text of each choice; thoughts that the server keeps apart are not part of it."""
+    try:
+        texts = [choice["message"]["content"] or "" for choice in answer["choices"]]
+    except (KeyError, TypeError) as error:
+        raise _Busy("an answer that is no chat completion") from error
+    if not texts:
+        raise _Busy("an answer without choices")
+    return texts
+
+
+def _named(error: Exception) -> str:
+    return str(error) or type(error).__name__

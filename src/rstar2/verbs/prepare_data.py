@@ -1,0 +1,98 @@
+"""`rstar2 data prepare`: the paper's training data from its sources, and how many each filter left."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from rich.table import Table
+
+from rstar2.config import PreparationConfig, ServedModelSection
+from rstar2.console import console, plain_table, progress_bar
+from rstar2.evaluation.benchmarks import benchmark, problems_of
+from rstar2.preparation import Job, Manifest, Progress, SourceCount, prepare
+from rstar2.preparation.served_model import ServedModel
+from rstar2.secret_file import read_token
+
+
+def prepare_data(config: PreparationConfig, folder: Path) -> None:
+    """Make what is not there yet in `folder`, and print the counts."""
+    with progress_bar() as progress:
+        manifest = asyncio.run(_prepare(config, folder, progress))
+    show_manifest(manifest)
+    console.print(f"The files are in {folder}.", soft_wrap=True)
+
+
+async def _prepare(config: PreparationConfig, folder: Path, progress: Progress) -> Manifest:
+    section = config.benchmarks
+    benchmarks = {name: problems_of(benchmark(name), section.files.get(name, ())) for name in section.names}
+    async with (
+        _served(config.label_check, "label_check") as checker,
+        _served(config.rewriting, "rewriting") as writer,
+    ):
+        job = Job(
+            config=config,
+            folder=folder,
+            benchmarks=benchmarks,
+            progress=progress,
+            checker=checker,
+            writer=writer,
+        )
+        return await prepare(job)
+
+
+@asynccontextmanager
+async def _served(section: ServedModelSection, name: str) -> AsyncIterator[ServedModel | None]:
+    """None where no URL is given."""
+    if not section.url:
+        yield None
+        return
+    file = section.token_file
+    token = read_token(file, setting=f"{name}.token_file") if file else ""
+    async with ServedModel(section, token=token) as model:
+        yield model
+
+
+def show_manifest(manifest: Manifest) -> None:
+    """Two tables of sources beside the paper's counts, each with what its filters dropped."""
+    for title, counts in ("conversations", manifest.conversations), ("problems", manifest.problems):
+        if counts:
+            console.print(_sources_table(title, counts))
+            console.print()
+            console.print(_filters_table(counts))
+            console.print()
+    for remark in manifest.remarks:
+        console.print(remark, style="yellow", soft_wrap=True)
+
+
+def _sources_table(title: str, counts: Sequence[SourceCount]) -> Table:
+    table = plain_table()
+    table.add_column(title)
+    for column in ("rows", "kept", "paper"):
+        table.add_column(column, justify="right")
+    table.add_column("licence")
+    for count in counts:
+        numbers = (count.num_rows, count.num_kept, count.paper)
+        table.add_row(count.name, *map(_number, numbers), count.licence)
+    table.add_section()
+    in_all = (sum(c.num_rows for c in counts), sum(c.num_kept for c in counts))
+    table.add_row("in all", *map(_number, in_all))
+    return table
+
+
+def _filters_table(counts: Sequence[SourceCount]) -> Table:
+    table = plain_table()
+    table.add_column("source")
+    table.add_column("filter")
+    for column in ("before", "dropped", "left"):
+        table.add_column(column, justify="right")
+    for count in counts:
+        for filtered in count.filters:
+            dropped = filtered.num_before - filtered.num_after
+            numbers = (filtered.num_before, dropped, filtered.num_after)
+            table.add_row(count.name, filtered.name, *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _number(number: int) -> str:
+    return f"{number:,}" if number else "-"

@@ -1,0 +1,183 @@
+"""Whole preparations from small files in the publishers' schemas, killed and started again."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstar2.config import PreparationConfig, load_section, parse_section
+from rstar2.preparation import Job, Manifest, prepare
+from rstar2.training.conversations import read_conversations
+from rstar2.types import Problem
+
+CONFIG = Path(__file__).parents[2] / "configs/data.toml"
+BENCHMARKS = {"aime24": [Problem(id="1", question="one two three four five six seven eight", answer="3")]}
+
+
+class Silent:
+    """Remembers which bars were begun."""
+
+    def __init__(self) -> None:
+        self.labels: list[str] = []
+
+    def begin(self, label: str, total: int) -> None:
+        self.labels.append(label)
+
+    def advance(self) -> None: ...
+
+
+class Answering:
+    """A served model: 4 is the answer to everything; what is written anew is in capitals."""
+
+    def __init__(self, *, dies_after: int = 10**9) -> None:
+        self.num_asked = 0
+        self.dies_after = dies_after
+
+    async def replies(self, messages, *, count):
+        await asyncio.sleep(0)
+        if self.num_asked == self.dies_after:
+            raise KilledError
+        self.num_asked += 1
+        return ["ANEW \\boxed{4}"] * count
+
+
+class KilledError(BaseException):
+    """Nothing may handle it."""
+
+
+def files_config(write: Callable[..., str], published: dict[str, Any], *overrides: str) -> PreparationConfig:
+    """configs/data.toml with a file in place of every hub id."""
+    overrides = (
+        tuple(
+            f"{kind}.{name}.path={write(name, published[name])}"
+            for kind, name in (
+                *(("conversations", name) for name in list(published)[:7]),
+                *(("problems", name) for name in list(published)[7:]),
+            )
+        )
+        + overrides
+    )
+    return load_section(PreparationConfig, CONFIG, ["problems.project-euler.skip=false", *overrides])
+
+
+def prepared(config: PreparationConfig, folder: Path, **models: Any) -> tuple[Manifest, list[str]]:
+    """(manifest, bars that were begun)."""
+    progress = Silent()
+    job = Job(config=config, folder=folder, benchmarks=BENCHMARKS, progress=progress, **models)
+    return asyncio.run(prepare(job)), progress.labels
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_source_of_the_papers_config_ends_in_the_two_files(write, published, tmp_path):
+    manifest, _ = prepared(files_config(write, published), tmp_path / "data")
+    assert {record["source"] for record in records(tmp_path / "data/sft.jsonl")} == set(list(published)[:7])
+    assert [(p["question"], p["answer"], p["task"]) for p in records(tmp_path / "data/problems.jsonl")] == [
+        ("What is 3 times 4?", "12", "dapo"),
+        ("How many sides has a square?", "4", "aops"),
+        ("Sum the multiples of 3 or 5 below 1000.", "233168", "project-euler"),
+    ]
+    assert [count.num_kept for count in (*manifest.conversations, *manifest.problems)] == [1] * 10
+    assert json.loads((tmp_path / "data/manifest.json").read_text())["benchmarks"] == [["aime24", 1]]
+    assert records(tmp_path / "data/benchmarks/aime24.jsonl")[0]["id"] == "aime24/1"
+    assert sorted(remark.split(":")[0] for remark in manifest.remarks) == ["aops", "nemotron", "tulu3"]
+
+
+def test_what_is_prepared_is_what_sft_reads(write, published, tmp_path):
+    prepared(files_config(write, published), tmp_path)
+    conversations = read_conversations(tmp_path / "sft.jsonl")
+    assert len(conversations) == 7
+    assert all(conversation.tools is not None for conversation in conversations)
+
+
+def test_the_second_time_nothing_is_made(write, published, tmp_path):
+    config = files_config(write, published)
+    assert len(prepared(config, tmp_path / "data")[1]) == 10
+    before = contents(tmp_path / "data")
+    assert prepared(config, tmp_path / "data")[1] == []
+    assert contents(tmp_path / "data") == before
+
+
+def test_a_changed_source_is_made_anew_and_no_other(write, published, tmp_path):
+    prepared(files_config(write, published), tmp_path / "data")
+    published["dapo"]["reward_model"]["ground_truth"] = "-12"
+    _, made = prepared(files_config(write, published), tmp_path / "data")
+    assert "dapo" in made
+    assert records(tmp_path / "data/problems.jsonl")[0]["answer"] == "-12"
+
+
+def test_a_skipped_source_is_counted_as_nothing_and_named(write, published, tmp_path):
+    config = files_config(write, published, "conversations.glaive.skip=true")
+    manifest, _ = prepared(config, tmp_path)
+    assert [c.num_rows for c in manifest.conversations if c.name == "glaive"] == [0]
+    assert any("glaive is left out" in remark for remark in manifest.remarks)
+
+
+def test_labels_that_the_model_does_not_confirm_are_dropped(write, published, tmp_path):
+    rows = [published["aops"], published["aops"] | {"problem": "What is 5?", "expected_answer": "5"}]
+    config = files_config(write, published, f"problems.aops.path={write('two', *rows)}")
+    checker = Answering()
+    manifest, _ = prepared(config, tmp_path / "data", checker=checker)
+    assert [p["answer"] for p in records(tmp_path / "data/problems.jsonl")] == ["12", "4", "233168"]
+    last = manifest.problems[1].filters[-1]
+    assert (last.name, last.num_before, last.num_after) == ("label check", 2, 1)
+    assert checker.num_asked == 1 + 4  # four answers of four agree at once; sixteen do not
+    prepared(config, tmp_path / "data", checker=checker)
+    assert checker.num_asked == 5
+
+
+def test_what_is_to_be_written_anew_is(write, published, tmp_path):
+    writer = Answering()
+    prepared(files_config(write, published), tmp_path, writer=writer)
+    by_source = {record["source"]: record["messages"] for record in records(tmp_path / "sft.jsonl")}
+    assert [m["content"] for m in by_source["tulu3"]] == ["Name a fruit.", "ANEW \\boxed{4}"]
+    assert [m["content"] for m in by_source["nemotron"]] == ["ANEW \\boxed{4}", "Hello."]
+    assert writer.num_asked == 2
+
+
+@pytest.mark.parametrize("num_at_once", [1, 7])
+def test_a_preparation_killed_after_every_reply_ends_as_if_nothing_had_happened(
+    write, published, tmp_path, num_at_once
+):
+    rows = [published["aops"] | {"problem": f"What is {n}?", "expected_answer": str(n)} for n in range(6)]
+    config = files_config(
+        write,
+        published,
+        f"problems.aops.path={write('six', *rows)}",
+        f"label_check.num_requests={num_at_once}",
+        "label_check.answers_per_request=16",
+    )
+    undisturbed = prepared(config, tmp_path / "undisturbed", checker=Answering())[0]
+    num_deaths = num_asked = 0
+    while True:
+        checker = Answering(dies_after=1)
+        try:
+            manifest, _ = prepared(config, tmp_path / "killed", checker=checker)
+            break
+        except KilledError:
+            num_deaths += 1
+        finally:
+            num_asked += checker.num_asked
+    assert (num_deaths, num_asked) == (5, 6)
+    assert manifest == undisturbed
+    assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
+
+
+def test_a_preparation_of_problems_alone_needs_no_conversations(write, published, tmp_path):
+    config = parse_section(
+        PreparationConfig,
+        {"problems": {"x": {"path": write("x", {"question": "a", "answer": 1}), "licence": "MIT"}}},
+        origin="x",
+    )
+    manifest, _ = prepared(config, tmp_path)
+    assert (len(manifest.conversations), len(manifest.problems)) == (0, 1)
+    assert not (tmp_path / "sft.jsonl").exists()
