@@ -43,7 +43,7 @@ def _train_to_the_end(
 ) -> dict[str, Any]:
     """Also if ranks of the learner die, and their shards of the weights with them.
 
-    All parts are then built anew, and the run goes on from its last checkpoint, as long as there are new ones.
+    All parts are then built anew, and the run goes on from its last checkpoint, as long as new ones appear.
     """
     progress = Progress()
     while True:
