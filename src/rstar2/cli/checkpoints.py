@@ -158,6 +158,10 @@ def serve(
     tools: Annotated[
         bool, typer.Option("--tools", help="Run tool calls here, and give clients only the last turn.")
     ] = False,
+    echo: Annotated[
+        bool,
+        typer.Option("--echo", help="Read prompts back with log-probs, by a second copy of the weights."),
+    ] = False,
     token_file: Annotated[
         Path | None, typer.Option(help="File with the API key that every client must send.")
     ] = None,
@@ -181,5 +185,12 @@ def serve(
 
     serve(
         resolved,
-        Listening(host=host, port=port, token_file=token_file, is_insecure=insecure, with_tools=tools),
+        Listening(
+            host=host,
+            port=port,
+            token_file=token_file,
+            is_insecure=insecure,
+            with_tools=tools,
+            with_echo=echo,
+        ),
     )

@@ -6,6 +6,7 @@
     prompt.py       a conversation or a prompt -> tokens
     text.py         tokens -> text as it becomes certain; where it stops
     writing.py      one choice, written by the engines in slices
+    echo.py         one choice with its prompt read back, token by token
     agent.py        one choice, written by the agent loop, which runs the tools itself
     tool_calls.py   calls in the model's text -> calls as clients know them
     choices.py      all choices of one request, written at the same time
@@ -16,6 +17,6 @@ Not here: engines, sandboxes, and the loading of checkpoints; whoever assembles 
 """
 
 from rstar2.serving.app import make_app
-from rstar2.serving.served import Agent, Served
+from rstar2.serving.served import Agent, Read, ReadToken, Served
 
-__all__ = ["Agent", "Served", "make_app"]
+__all__ = ["Agent", "Read", "ReadToken", "Served", "make_app"]

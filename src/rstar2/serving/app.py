@@ -70,7 +70,7 @@ async def _complete(http: web.Request) -> web.StreamResponse:
     request = await _read(http, CompletionRequest)
     tasks = completion_tasks(served, request)
     reply = _reply(CompletionReply, served, tasks, wants_logprobs=request.logprobs is not None)
-    return await _reply_to(http, request, written_completions(served, tasks), reply, len(tasks))
+    return await _reply_to(http, request, written_completions(served, request, tasks), reply, len(tasks))
 
 
 async def _models(http: web.Request) -> web.StreamResponse:

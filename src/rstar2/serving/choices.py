@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from rstar2.rollout.collector import rollout_seed
 from rstar2.serving.agent import play
+from rstar2.serving.echo import echo
 from rstar2.serving.prompt import chat_prompt, plain_prompt
 from rstar2.serving.refusal import CONTEXT_TOO_LONG, Refusal
 from rstar2.serving.requests import MAX_CHOICES, ChatRequest, CompletionRequest, TextRequest
@@ -54,8 +55,12 @@ def written_chat(served: Served, request: ChatRequest, tasks: Sequence[Task]) ->
     return merged([_with_calls(each) for each in deltas] if request.offered else deltas)
 
 
-def written_completions(served: Served, tasks: Sequence[Task]) -> Numbered:
+def written_completions(served: Served, request: CompletionRequest, tasks: Sequence[Task]) -> Numbered:
     """Deltas of all choices; text that looks like a call is text."""
+    if request.echo:
+        if served.read is None:
+            raise Refusal("this server does not read prompts back: start it with --echo", param="echo")
+        return merged([echo(served.dispatcher, served.template.tokenizer, served.read, t) for t in tasks])
     return merged([write(served.dispatcher, served.template.tokenizer, task) for task in tasks])
 
 
@@ -63,9 +68,10 @@ def _tasks(
     served: Served, request: TextRequest, prompt: tuple[int, ...], max_tokens: int | None, *, first: int
 ) -> list[Task]:
     room = served.context_tokens - len(prompt)
-    if room < (max_tokens or 1):
+    fewest = 1 if max_tokens is None else max_tokens
+    if room < fewest:
         raise Refusal(
-            f"{len(prompt)} tokens of prompt and {max_tokens or 1} of answer exceed the longest context, "
+            f"{len(prompt)} tokens of prompt and {fewest} of answer exceed the longest context, "
             f"{served.context_tokens} tokens: shorten the prompt or lower max_tokens",
             code=CONTEXT_TOO_LONG,
         )
@@ -76,7 +82,7 @@ def _tasks(
             id=f"{group_id}/{index}",
             group_id=group_id,
             prompt=prompt,
-            max_tokens=max_tokens or min(room, served.max_tokens),
+            max_tokens=min(room, served.max_tokens) if max_tokens is None else max_tokens,
             temperature=request.temperature,
             top_p=request.top_p,
             seed=rollout_seed(seed, str(first + index)),

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from uuid import uuid4
 
 from rstar2.ports import Tokenizer
+from rstar2.serving.echo import logprobs_of
 from rstar2.serving.tool_calls import FunctionCall
 from rstar2.serving.writing import Delta
 
@@ -24,6 +25,7 @@ def total(deltas: Sequence[Delta]) -> Delta:
         steps=tuple(step for delta in deltas for step in delta.steps),
         token_ids=tuple(token for delta in deltas for token in delta.token_ids),
         logprobs=tuple(logprob for delta in deltas for logprob in delta.logprobs),
+        read=next((delta.read for delta in deltas if delta.read is not None), None),
         num_tokens=sum(delta.num_tokens for delta in deltas),
         finish=deltas[-1].finish,
     )
@@ -131,10 +133,14 @@ class CompletionReply(Reply):
     kind_of_piece = "text_completion"
 
     def _choice(self, number: int, choice: Delta) -> Json:
-        logprobs = None
-        if self.wants_logprobs:
-            logprobs = {"tokens": self._token_texts(choice), "token_logprobs": list(choice.logprobs)}
+        logprobs = self._logprobs(choice) if self.wants_logprobs else None
         return {"index": number, "text": choice.text, "logprobs": logprobs, "finish_reason": choice.finish}
+
+    def _logprobs(self, choice: Delta) -> Json:
+        texts = self._token_texts(choice)
+        if choice.read is not None:
+            return logprobs_of(choice.read, texts, self._tokenizer)
+        return {"tokens": texts, "token_logprobs": list(choice.logprobs)}
 
     def _choice_piece(self, number: int, delta: Delta) -> Json:
         return self._choice(number, delta)

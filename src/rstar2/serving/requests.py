@@ -5,7 +5,7 @@ named are ignored: clients send ever new ones that change nothing. A null is a f
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -61,11 +61,23 @@ class CompletionRequest(TextRequest):
     """`POST /v1/completions`: text or tokens to go on from."""
 
     prompt: str | list[str] | list[int] | list[list[int]]
-    logprobs: int | None = Field(None, ge=0, le=0)
-    """0 asks for those of the sampled tokens, which are the only ones that are known."""
-    echo: Literal[False] = False
+    max_tokens: int | None = Field(None, ge=0)
+    """As ever; 0 with `echo` only, for a prompt that is read back and not gone on from."""
+    logprobs: int | None = Field(None, ge=0, le=1)
+    """Of the tokens of the text; 1 is for `echo` alone, which tells the likeliest in every place anyway."""
+    echo: bool = False
     suffix: Literal[""] = ""
     best_of: int = Field(1, ge=1, le=1)
+
+    @model_validator(mode="after")
+    def _echo_fits(self) -> Self:
+        if self.echo and self.stops:
+            raise ValueError("echo goes without stop")
+        if not self.echo and self.max_tokens == 0:
+            raise ValueError("max_tokens is at least 1, or 0 with echo")
+        if not self.echo and self.logprobs:
+            raise ValueError("logprobs is 0 at most, or 1 with echo: only those of sampled tokens are known")
+        return self
 
     @property
     def prompts(self) -> list[str | list[int]]:

@@ -1,12 +1,27 @@
 """What is served: a model's engines, its chat template and its tools, from whoever assembled them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from rstar2.protocol.template import Template
 from rstar2.rollout.dispatcher import Dispatcher
 from rstar2.tools import Registry
 from rstar2.types import ToolCall, ToolResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadToken:
+    """What the policy thought of a token that it was given."""
+
+    logprob: float
+    """Nats, at temperature 1."""
+    likeliest_id: int
+    """The token that it held for the likeliest in this place."""
+    likeliest_logprob: float
+
+
+Read = Callable[[Sequence[int]], Awaitable[Sequence[ReadToken]]]
+"""Tokens -> one verdict for each but the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +47,8 @@ class Served:
     """Of an answer, where the client does not say."""
     agent: Agent | None = None
     """None if calls are for the client to run."""
+    read: Read | None = None
+    """None if prompts are not read back."""
 
     @property
     def context_tokens(self) -> int:

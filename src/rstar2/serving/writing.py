@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from rstar2.ports import Tokenizer
 from rstar2.rollout.dispatcher import Dispatcher
+from rstar2.serving.served import ReadToken
 from rstar2.serving.text import StoppedText
 from rstar2.serving.tool_calls import FunctionCall
 from rstar2.types import FinishReason, Generation, GenerationRequest
@@ -55,6 +56,8 @@ class Delta:
     token_ids: tuple[int, ...] = ()
     """Tokens of the text, also of what is still held back."""
     logprobs: tuple[float, ...] = ()
+    read: tuple[ReadToken, ...] | None = None
+    """Of every token but the first, in place of `logprobs`; None unless the prompt was read back."""
     num_tokens: int = 0
     """Drawn for it, those that end turns or make calls included."""
     finish: str | None = None
@@ -70,7 +73,7 @@ async def write(dispatcher: Dispatcher, tokenizer: Tokenizer, task: Task) -> Asy
     try:
         while delta.finish is None:
             num_left = task.max_tokens - len(written)
-            part = await dispatcher.generate(_request(task, written, min(slice_tokens, num_left)))
+            part = await dispatcher.generate(request_for(task, written, min(slice_tokens, num_left)))
             written += part.token_ids
             delta = cut(part, text, is_last=len(written) == task.max_tokens)
             yield delta
@@ -93,7 +96,8 @@ def cut(part: Generation, text: StoppedText, *, is_last: bool) -> Delta:
     )
 
 
-def _request(task: Task, written: tuple[int, ...], max_new_tokens: int) -> GenerationRequest:
+def request_for(task: Task, written: tuple[int, ...], max_new_tokens: int) -> GenerationRequest:
+    """The next slice of a choice."""
     return GenerationRequest(
         rollout_id=task.id,
         group_id=task.group_id,

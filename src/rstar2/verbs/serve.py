@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rstar2.assemble import Players, playing
+from rstar2.assemble.reading import new_reader
 from rstar2.config import RunConfig
 from rstar2.console import console
 from rstar2.sandbox.server.app import listening
 from rstar2.secret_file import read_token
-from rstar2.serving import Agent, Served, make_app
+from rstar2.serving import Agent, Read, Served, make_app
 from rstar2.verbs.address import bound_to, check_strangers, resolved, url_of
 
 
@@ -30,6 +31,8 @@ class Listening:
     """Strangers may come without a token."""
     with_tools: bool
     """Calls are run here, and not by the clients."""
+    with_echo: bool
+    """Prompts are read back, by a second copy of the weights."""
 
 
 def serve(config: RunConfig, options: Listening) -> None:
@@ -39,21 +42,22 @@ def serve(config: RunConfig, options: Listening) -> None:
     family, address = resolved(options.host, options.port)
     check_strangers(address, has_token=token is not None, is_insecure=options.is_insecure)
     with bound_to(family, address) as bound:
-        asyncio.run(_serve(config, bound, token=token, with_tools=options.with_tools))
+        asyncio.run(_serve(config, bound, token, options))
 
 
-async def _serve(config: RunConfig, bound: socket.socket, *, token: str | None, with_tools: bool) -> None:
+async def _serve(config: RunConfig, bound: socket.socket, token: str | None, options: Listening) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with playing(config) as players:
-        served = served_by(players, config, with_tools=with_tools)
+        read = new_reader(config) if options.with_echo else None
+        served = served_by(players, config, with_tools=options.with_tools, read=read)
         async with listening(make_app(served, token=token), bound):
             console.print(f"ready: {url_of(bound)}/v1 (model {served.name})", soft_wrap=True)
             await stop.wait()
 
 
-def served_by(players: Players, config: RunConfig, *, with_tools: bool) -> Served:
+def served_by(players: Players, config: RunConfig, *, with_tools: bool, read: Read | None = None) -> Served:
     """The players as one model of the server."""
     agent = Agent(
         tools=players.tools,
@@ -67,4 +71,5 @@ def served_by(players: Players, config: RunConfig, *, with_tools: bool) -> Serve
         dispatcher=players.dispatcher,
         max_tokens=config.evaluation.max_response_tokens,
         agent=agent if with_tools else None,
+        read=read,
     )

@@ -1,0 +1,56 @@
+"""A checkpoint that reads texts it is given: a second copy of the weights, beside those of the engines.
+
+Engines go forward only, from keys and values that they keep; here a whole text is looked at once.
+
+Shape suffixes: T tokens, C of them at a time, D hidden size, V vocabulary.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rstar2.assemble.devices import device_type
+from rstar2.assemble.policy import load_policy
+from rstar2.config import RunConfig
+from rstar2.serving import ReadToken
+
+_CHUNK_TOKENS = 512
+"""Logits of so many tokens at a time, as those of a long text would not fit."""
+
+
+class Reader:
+    """Implements `serving.Read`: one text at a time, in a thread of its own."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model.eval()
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, token_ids: Sequence[int]) -> list[ReadToken]:
+        async with self._turn:
+            return await asyncio.to_thread(self._read, token_ids)
+
+    @torch.inference_mode()
+    def _read(self, token_ids: Sequence[int]) -> list[ReadToken]:
+        ids_T = torch.tensor(token_ids, device=self._model.device)
+        hidden_TD = self._model.base_model(input_ids=ids_T[None]).last_hidden_state[0, :-1]
+        chunks = zip(
+            torch.split(hidden_TD, _CHUNK_TOKENS), torch.split(ids_T[1:], _CHUNK_TOKENS), strict=True
+        )
+        return [token for hidden_CD, ids_C in chunks for token in self._tokens(hidden_CD, ids_C)]
+
+    def _tokens(self, hidden_CD: Tensor, ids_C: Tensor) -> list[ReadToken]:
+        logprobs_CV = self._model.get_output_embeddings()(hidden_CD).float().log_softmax(dim=-1)
+        own_C = logprobs_CV.gather(1, ids_C[:, None])[:, 0]
+        best_C, best_ids_C = logprobs_CV.max(dim=-1)
+        return [
+            ReadToken(logprob=own, likeliest_id=best_id, likeliest_logprob=best)
+            for own, best_id, best in zip(own_C.tolist(), best_ids_C.tolist(), best_C.tolist(), strict=True)
+        ]
+
+
+def new_reader(config: RunConfig) -> Reader:
+    """Of the checkpoint `model.base`."""
+    return Reader(load_policy(config).model.to(device_type(config.learner.device)))
