@@ -81,6 +81,7 @@ LIBRARIES = {
     "torch": TORCH,
     "transformers": ("models", "engines", "learner", "protocol.tokenizer", "assemble"),
     "safetensors": ("models", "learner", "weights"),
+    "peft": ("learner.adapters",),
     "ray": ("cluster",),
     "vllm": ("engines.vllm_engine", "engines.vllm_core", "engines.vllm_worker"),
     "reasoning_gym": ("problems.gym",),

@@ -1,5 +1,6 @@
 """The learner as `[learner]` says: in this process, or on ranks of its own."""
 
+import copy
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 from rstar2.assemble.devices import device_type
 from rstar2.assemble.policy import load_policy
 from rstar2.config import LearnerSection, RunConfig
+from rstar2.learner.adapters import Lora
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.fsdp import FsdpLearner
 from rstar2.learner.learner import TorchLearner
@@ -28,7 +30,8 @@ def learning(config: RunConfig, model: PreTrainedModel) -> Iterator[TorchLearner
     """The learner; on leaving, its ranks are ended. In this process it takes the model over."""
     section = config.learner
     if not section.num_ranks:
-        yield TorchLearner(model.to(device_type(section.device)), **_options(section))
+        own = copy.deepcopy(model) if section.lora.rank else model  # engines copy the plain one later
+        yield TorchLearner(own.to(device_type(section.device)), **_options(config))
         return
     crew = ProcessCrew(
         partial(build_rank, config), section.num_ranks, device_type=device_type(section.device)
@@ -45,7 +48,7 @@ def build_rank(config: RunConfig, rank: int, num_ranks: int) -> FsdpLearner:
         checkpoint_activations=config.cluster.checkpoint_activations,
         offload_optimizer=config.cluster.offload_optimizer,
     )
-    return FsdpLearner(load_policy(config).model, sharding, **_options(config.learner))
+    return FsdpLearner(load_policy(config).model, sharding, **_options(config))
 
 
 def new_channel(section: LearnerSection, folder: Path) -> WeightChannel:
@@ -65,9 +68,11 @@ class _Options(TypedDict):
     importance_cap: float | None
     logprob_chunk_tokens: int
     bf16: bool
+    lora: Lora | None
 
 
-def _options(section: LearnerSection) -> _Options:
+def _options(config: RunConfig) -> _Options:
+    section, lora = config.learner, config.learner.lora
     return _Options(
         micro_batch_tokens=section.micro_batch_tokens,
         betas=section.betas,
@@ -78,4 +83,7 @@ def _options(section: LearnerSection) -> _Options:
         importance_cap=section.importance_cap,
         logprob_chunk_tokens=section.logprob_chunk_tokens,
         bf16=section.bf16,
+        lora=Lora(rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=config.run.seed)
+        if lora.rank
+        else None,
     )

@@ -100,6 +100,17 @@ class RocSection(Section):
     use_format_penalty: bool = True
 
 
+class LoraSection(Section):
+    """Low-rank adapters: the base stays as it is, small matrices beside it learn."""
+
+    rank: int = Field(0, ge=0)
+    """Of each adapter; 0 trains the weights themselves, as the paper does."""
+    alpha: int = Field(32, ge=1)
+    """Adapters count alpha / rank."""
+    targets: tuple[str, ...] = ()
+    """Linear layers that are adapted, as in `q_proj`; all but the output's by default."""
+
+
 class LearnerSection(Section):
     num_ranks: int = Field(0, ge=0)
     """Processes that the weights, gradients and moments are cut over (FSDP2); 0 learns in this process."""
@@ -117,6 +128,7 @@ class LearnerSection(Section):
     importance_cap: float | None = None
     """Cap of the truncated importance weight against engine/learner mismatch; none by default."""
     logprob_chunk_tokens: int = Field(2048, ge=1)
+    lora: LoraSection = LoraSection()
     bf16: bool = False
     """Compute in bfloat16 where it pays; master weights and reductions stay as they are."""
 

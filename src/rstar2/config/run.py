@@ -120,6 +120,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _adapters_have_a_base(self) -> Self:
+        if self.learner.lora.rank and self.model.base == "tiny":
+            raise ValueError("learner.lora adapts a trained model: set model.base to a folder or a Hub id")
+        return self
+
+    @model_validator(mode="after")
     def _one_rollout_fits(self) -> Self:
         longest = max((s.max_response_tokens for s in self.stages), default=0)
         longest = max(longest, self.evaluation.max_response_tokens)

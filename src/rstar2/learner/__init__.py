@@ -9,6 +9,7 @@ tally.py          what micro-batches and ranks say of a step, added up
 learner.py        `TorchLearner`, the `Learner` of one process
 fsdp.py           `FsdpLearner`, one rank of a `Learner` of many
 sharding.py       how a policy is cut into shards
+adapters.py       LoRA: small matrices that learn in place of the model's own
 shard_files.py    the optimizer's shards on disk
 crew.py           `CrewLearner`, the `Learner` whose ranks are somewhere else
 processes.py      `ProcessCrew`, ranks as processes of this machine

@@ -6,8 +6,7 @@ number: its denominator is counted over all samples before they are dealt to the
 summed, not averaged.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypedDict, TypeVar, Unpack
 
 import torch
@@ -17,12 +16,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from rstar2.errors import CheckpointError
+from rstar2.learner.adapters import Lora
 from rstar2.learner.filling import deal
 from rstar2.learner.learner import TorchLearner
 from rstar2.learner.packing import MicroBatch, assemble, pack
 from rstar2.learner.sharding import Sharding, shard
-from rstar2.models.loading import load_model, save_model
-from rstar2.ports import WeightChannel
 from rstar2.types import TrainSample
 
 _FILLER = TrainSample(token_ids=(0, 0), loss_mask=(False, True), logprobs=(0.0, 0.0))
@@ -42,6 +40,7 @@ class LearnerOptions(TypedDict, total=False):
     importance_cap: float | None
     old_logprobs: Literal["recomputed", "sampled"]
     logprob_chunk_tokens: int
+    lora: Lora | None
 
 
 class FsdpLearner(TorchLearner):
@@ -65,20 +64,6 @@ class FsdpLearner(TorchLearner):
         shard(self._policy, sharding, bf16=bf16)
         self.reset_optimizer()  # of the shards
 
-    def publish(self, channel: WeightChannel, version: int) -> None:
-        """The first rank puts whole weights into its channel; those of the other ranks are not used."""
-        weights = self._whole_weights()
-        self._on_first_rank(lambda: channel.put(version, weights))
-
-    def export(self, folder: Path) -> None:
-        """The policy alone, as an ordinary HF folder."""
-        weights = self._whole_weights()
-        self._on_first_rank(lambda: save_model(self.model, folder, weights))
-
-    def _load_weights(self, folder: Path) -> None:
-        model = self._on_first_rank(lambda: load_model(folder))
-        self._scatter(dict(model.named_parameters()) if model is not None else {})
-
     @property
     def _group(self) -> dist.ProcessGroup:
         return self._sharding.group
@@ -99,24 +84,21 @@ class FsdpLearner(TorchLearner):
         if logprobs_T.requires_grad:
             torch.autograd.backward(0.0 * logprobs_T.sum())
 
-    def _shards(self) -> Iterator[tuple[str, DTensor]]:
-        for name, parameter in self.model.named_parameters():
-            assert isinstance(parameter, DTensor)
-            yield name, parameter
-
-    def _whole_weights(self) -> dict[str, Tensor]:
-        """Every parameter by its name in host memory, on the first rank; nothing on the others."""
+    def _whole(self, parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        """In host memory on the first rank; nothing on the others."""
         weights = {}
-        for name, parameter in self._shards():
+        for name, parameter in parameters:
+            assert isinstance(parameter, DTensor)
             whole = parameter.full_tensor().detach()  # by all ranks, one parameter at a time
             if self._sharding.rank == 0:
                 weights[name] = whole.cpu()
         return weights
 
     @torch.no_grad()
-    def _scatter(self, weights: Mapping[str, Tensor]) -> None:
-        """The inverse: only the first rank's weights count."""
-        for name, parameter in self._shards():
+    def _take(self, weights: Mapping[str, Tensor]) -> None:
+        """Only the first rank's weights count."""
+        for name, parameter in self._trained():
+            assert isinstance(parameter, DTensor)
             whole = weights[name].detach() if self._sharding.rank == 0 else torch.empty(parameter.shape)
             whole = whole.to(self._sharding.device)
             parameter.copy_(distribute_tensor(whole, self._sharding.mesh, parameter.placements))

@@ -5,7 +5,7 @@ denominator for the whole step, so neither packing nor micro-batching changes th
 worth (its advantage) was decided before; which samples exist is not decided here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from rstar2.grpo.loss import TokenLoss, likelihood_loss, policy_loss
 from rstar2.learner import shard_files
+from rstar2.learner.adapters import Lora, add_adapters, merged, read_adapters, write_adapters
 from rstar2.learner.optimizer import Optimizers
 from rstar2.learner.packing import MicroBatch, pack
 from rstar2.learner.policy import Policy
@@ -49,8 +50,12 @@ class TorchLearner:
         old_logprobs: Literal["recomputed", "sampled"] = "recomputed",
         logprob_chunk_tokens: int = 2048,
         bf16: bool = False,
+        lora: Lora | None = None,
     ) -> None:
         self.model = model
+        self._lora = lora
+        if lora is not None:
+            add_adapters(model, lora)
         self._micro_batch_tokens = micro_batch_tokens
         self._betas, self._weight_decay, self._grad_clip = betas, weight_decay, grad_clip
         self._clip_low, self._clip_high, self._importance_cap = clip_low, clip_high, importance_cap
@@ -106,16 +111,22 @@ class TorchLearner:
         return [scores[i] for i in range(len(samples))]
 
     def publish(self, channel: WeightChannel, version: int) -> None:
-        """Hand over every parameter by its name in the model; a tied matrix appears once."""
-        channel.put(version, {name: p.detach() for name, p in self.model.named_parameters()})
+        """Hand over every weight by its name in the plain model; a tied matrix appears once."""
+        weights = self._whole(self.model.named_parameters())
+        self._on_first_rank(lambda: channel.put(version, merged(self.model, weights)))
 
     def export(self, folder: Path) -> None:
         """The policy alone, as an ordinary Hugging Face folder."""
-        save_model(self.model, folder)
+        weights = self._whole(self.model.named_parameters())
+        self._on_first_rank(lambda: save_model(self.model, folder, merged(self.model, weights)))
 
     def save(self, folder: Path) -> None:
-        """Weights as an HF checkpoint, and the optimizer's state; any number of ranks can go on from it."""
-        self.export(folder)
+        """What was trained, and the optimizer's state; any number of ranks can go on from it."""
+        if (lora := self._lora) is None:
+            self.export(folder)
+        else:
+            weights = self._whole(self._trained())
+            self._on_first_rank(lambda: write_adapters(folder, lora, weights))
         state = self._optimizer.named_state(self.model)
         header = shard_files.Header(kind=self._optimizer.kind, has_state=bool(state))
         self._on_first_rank(lambda: shard_files.write_header(folder, header))
@@ -125,15 +136,29 @@ class TorchLearner:
     def restore(self, folder: Path) -> None:
         """From what any number of ranks saved."""
         header = shard_files.read_header(folder)
-        self._load_weights(folder)
+        self._take(self._on_first_rank(lambda: self._read(folder)) or {})
         self.reset_optimizer(header.kind)
         if header.has_state:
             state = shard_files.read_shards(folder, self.model, self._group)
             self._optimizer.load_named_state(self.model, state)
 
-    def _load_weights(self, folder: Path) -> None:
+    def _read(self, folder: Path) -> dict[str, Tensor]:
+        if self._lora is not None:
+            return read_adapters(folder, self._lora)
         dtype = next(self.model.parameters()).dtype
-        self.model.load_state_dict(load_model(folder, dtype).state_dict())
+        return dict(load_model(folder, dtype).named_parameters())
+
+    def _trained(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+
+    def _whole(self, parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: parameter.detach() for name, parameter in parameters}
+
+    @torch.no_grad()
+    def _take(self, weights: Mapping[str, Tensor]) -> None:
+        """Put whole weights in place of what was trained."""
+        for name, parameter in self._trained():
+            parameter.copy_(weights[name])
 
     @property
     def _group(self) -> dist.ProcessGroup | None:

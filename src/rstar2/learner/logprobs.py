@@ -65,12 +65,15 @@ class _ChunkedLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad_T: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         hidden_TD, head_VD, target_T = ctx.saved_tensors
         grad_hidden_TD = torch.empty_like(hidden_TD)
-        grad_head_VD = torch.zeros_like(head_VD, dtype=torch.float32)
+        is_trained = ctx.needs_input_grad[1]  # with adapters it is not
+        grad_head_VD = torch.zeros_like(head_VD, dtype=torch.float32) if is_trained else None
         for rows in _chunks(len(target_T), ctx.chunk_tokens):
             grad_logits_CV = _log_softmax(hidden_TD[rows], head_VD, ctx.scale).exp_()
             grad_C = grad_T[rows, None] * ctx.scale
             grad_logits_CV.mul_(-grad_C).scatter_add_(1, target_T[rows, None], grad_C)
             grad_logits_CV = grad_logits_CV.to(hidden_TD.dtype)
             grad_hidden_TD[rows] = grad_logits_CV @ head_VD
-            grad_head_VD += grad_logits_CV.T @ hidden_TD[rows]
-        return grad_hidden_TD, grad_head_VD.to(head_VD.dtype), None, None, None
+            if grad_head_VD is not None:
+                grad_head_VD += grad_logits_CV.T @ hidden_TD[rows]
+        grad_head_VD = grad_head_VD.to(head_VD.dtype) if grad_head_VD is not None else None
+        return grad_hidden_TD, grad_head_VD, None, None, None

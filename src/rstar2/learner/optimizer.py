@@ -27,7 +27,7 @@ class Optimizers:
         self.kind = kind
         inner = _inner_matrices(model) if kind is OptimizerKind.MUON else []
         taken = {id(p) for p in inner}
-        rest = [p for p in model.parameters() if id(p) not in taken]
+        rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
         groups = [
             {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},  # norms and biases
@@ -75,6 +75,7 @@ class Optimizers:
 
 
 def _inner_matrices(model: PreTrainedModel) -> list[Tensor]:
-    """The matrices of all linear layers but the output's, which may be tied to the embedding."""
+    """The trained matrices of all linear layers but the output's, which may be tied to the embedding."""
     output = model.get_output_embeddings()
-    return [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not output]
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear) and m is not output]
+    return [m.weight for m in linear if m.weight.requires_grad]

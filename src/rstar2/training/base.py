@@ -28,7 +28,7 @@ def base_key(config: RunConfig) -> str:
         config.model.tiny.model_dump_json(),
         json.dumps(config.problems.model_dump(mode="json")["tasks"], sort_keys=True),
         config.protocol.model_dump_json(),
-        config.learner.model_dump_json(exclude={"num_ranks", "device"}),  # they say where, not what
+        config.learner.model_dump_json(exclude={"num_ranks", "device", "lora"}),  # not for a base
         f"checkpoint {checkpoint.FORMAT}",
         chatml_template(),
         *(path.read_text(encoding="utf-8") for path in sources),
