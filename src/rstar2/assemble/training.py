@@ -16,6 +16,7 @@ from rstar2.config import RunConfig
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.learner import TorchLearner
 from rstar2.ports import WeightChannel
+from rstar2.telemetry.tracking import new_trackers
 from rstar2.training.parts import Parts, Watcher
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ async def training_parts(
     config: RunConfig, folder: Path, watcher: Watcher, *, cluster: "Cluster | None" = None
 ) -> AsyncIterator[Parts]:
     """Everything a training run needs; on leaving, every process and task is ended."""
+    trackers = new_trackers(config.tracking, folder)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     train, test = problem_sets(config.problems, split=config.evaluation.split, seed=config.run.seed)
@@ -39,25 +41,27 @@ async def training_parts(
         from rstar2.assemble.cluster import sides_on  # imports Ray, which nobody else needs
 
         sides = sides_on(cluster, config, policy, folder)
-    async with sides as (learner, channel, players):
-        yield Parts(
-            config=config,
-            folder=folder,
-            template=players.template,
-            tools=players.tools,
-            learner=learner,
-            channel=channel,
-            dispatcher=players.dispatcher,
-            lengths=players.lengths,
-            collector=players.collector,
-            train=train,
-            test=test,
-            corpus=policy.corpus,
-            base_cache=policy.base_cache,
-            export=partial(export, learner.export, policy.tokenizer),
-            engine_stats=players.stats_since_last_call,
-            watcher=watcher,
-        )
+    with trackers:
+        async with sides as (learner, channel, players):
+            yield Parts(
+                config=config,
+                folder=folder,
+                template=players.template,
+                tools=players.tools,
+                learner=learner,
+                channel=channel,
+                dispatcher=players.dispatcher,
+                lengths=players.lengths,
+                collector=players.collector,
+                train=train,
+                test=test,
+                corpus=policy.corpus,
+                base_cache=policy.base_cache,
+                export=partial(export, learner.export, policy.tokenizer),
+                engine_stats=players.stats_since_last_call,
+                watcher=watcher,
+                trackers=trackers,
+            )
 
 
 @asynccontextmanager

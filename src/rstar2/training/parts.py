@@ -1,7 +1,7 @@
 """What a run is given by whoever assembles it, and what it tells whoever watches."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from rstar2.protocol.template import Template
 from rstar2.rollout.collector import Collector
 from rstar2.rollout.dispatcher import Dispatcher
 from rstar2.rollout.placement.lengths import Lengths
+from rstar2.telemetry.trackers import Trackers
 from rstar2.types import Problem
 
 
@@ -60,3 +61,4 @@ class Parts:
     engine_stats: Callable[[], Mapping[str, float]]
     """Counters of the engines since the last call, for the metrics."""
     watcher: Watcher
+    trackers: Trackers = field(default_factory=Trackers)

@@ -19,7 +19,10 @@ class Progress:
     def __init__(self, parts: Parts) -> None:
         self.state = RunState()
         self.records = Records(
-            parts.folder, parts.template.tokenizer, max_rollouts=parts.config.run.save_rollouts
+            parts.folder,
+            parts.template.tokenizer,
+            max_rollouts=parts.config.run.save_rollouts,
+            trackers=parts.trackers,
         )
         self._parts = parts
         self._clock_s = self._saved_at_s = time.monotonic()

@@ -18,6 +18,7 @@ from rstar2.ports import Tokenizer
 from rstar2.rollout.simulation import traces
 from rstar2.rollout.transcript import readable
 from rstar2.telemetry import JsonLines, Window
+from rstar2.telemetry.trackers import Trackers
 from rstar2.training.state import RunState
 from rstar2.types import Group
 
@@ -25,10 +26,13 @@ from rstar2.types import Group
 class Records:
     """The files of one run; `max_rollouts` bounds those that are kept of each step."""
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, *, max_rollouts: int) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer, *, max_rollouts: int, trackers: Trackers) -> None:
         self._folder = folder
         self._tokenizer = tokenizer
         self._max_rollouts = max_rollouts
+        self._trackers = trackers
+        self._num_steps = 0
+        """Optimizer steps that metrics.jsonl tells of."""
         self._metrics = JsonLines(folder / "metrics.jsonl")
         self._rollouts = JsonLines(folder / "rollouts.jsonl")
         self._timeline = JsonLines(folder / "timeline.jsonl")
@@ -40,13 +44,21 @@ class Records:
         state.timeline_bytes = self._timeline.num_bytes
 
     def cut_back(self, state: RunState) -> None:
-        """Forget what was written since the state was saved."""
+        """Forget what was written since the state was saved; the run begins, or goes on, from there."""
         self._metrics.cut_back(state.metrics_bytes)
         self._rollouts.cut_back(state.rollouts_bytes)
         self._timeline.cut_back(state.timeline_bytes)
+        self._num_steps = state.total_steps
+        self._trackers.begin(self._num_steps)
 
     def keep_metrics(self, phase: str, step: int, metrics: Mapping[str, float]) -> None:
+        self._num_steps += 1
         self._metrics.append({"phase": phase, "step": step, **metrics})
+        self._trackers.record(phase, self._num_steps, metrics)
+
+    def track_evaluation(self, row: Mapping[str, Any]) -> None:
+        """Its numbers stand in the summary; trackers draw them over the steps."""
+        self._trackers.record("evaluation", self._num_steps, row)
 
     def keep_window(self, phase: str, step: int, window: Window) -> None:
         self._timeline.append({"phase": phase, "step": step, **asdict(window)})

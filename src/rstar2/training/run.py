@@ -163,6 +163,7 @@ class TrainingRun:
             "wall_s": self._progress.phase_wall_s,
         }
         self.state.rows.append(row)
+        self._progress.records.track_evaluation(row)
         self._progress.records.keep_rollouts(f"evaluation/{name}", self.state.step, groups, groups)
         parts.watcher.line(
             f"{name}: pass@1 {summary.pass_at_1:.1%} "
