@@ -8,6 +8,7 @@ import pytest
 
 from rstar2.errors import DataError
 from rstar2.problems.load import Fields, load
+from rstar2.problems.rows import read_rows
 from rstar2.types import Problem
 
 NESTED = Fields(
@@ -141,6 +142,19 @@ def test_hub_sources_name_data_set_split_and_config(monkeypatch):
     assert problem.task == "DAPO-Math-17k-Processed"
     load("hf:owner/name:test")
     assert asked == [("open-r1/DAPO-Math-17k-Processed", "en", "train"), ("owner/name", None, "test")]
+
+
+def test_with_columns_a_hub_source_is_streamed_and_a_break_in_it_is_said(monkeypatch):
+    def load_dataset(name, config, *, split, columns, streaming):
+        assert (columns, streaming) == (["a", "b"], True)
+        yield {"a": 1, "b": 2}
+        raise ConnectionError("no route")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    rows = read_rows("hf:owner/name", ("a", "b"))
+    assert next(rows) == ("hf:owner/name, row 1", {"a": 1, "b": 2})
+    with pytest.raises(DataError, match="cannot be loaded: no route"):
+        next(rows)
 
 
 def test_hub_failures_name_their_remedy(monkeypatch):

@@ -1,7 +1,10 @@
 """`rstar2 data prepare` with files in place of the hub, and a served model that is a real HTTP server."""
 
 import json
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,7 +70,9 @@ def prepare(tmp_path: Path):
 class AlwaysTwo(BaseHTTPRequestHandler):
     """A model that knows one number, and a server that fails at first."""
 
-    num_failures_left = 2
+    num_failures_left = 0
+    num_asked = 0
+    pause_s = 0.0
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -75,6 +80,8 @@ class AlwaysTwo(BaseHTTPRequestHandler):
             type(self).num_failures_left -= 1
             self.send_error(503)
             return
+        type(self).num_asked += 1
+        time.sleep(self.pause_s)
         choice = {"message": {"role": "assistant", "content": "\\boxed{2}"}}
         content = json.dumps({"choices": [choice] * body["n"]}).encode()
         self.send_response(200)
@@ -87,7 +94,7 @@ class AlwaysTwo(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    AlwaysTwo.num_failures_left = 1
+    AlwaysTwo.num_failures_left, AlwaysTwo.pause_s = 1, 0.0
     with ThreadingHTTPServer(("127.0.0.1", 0), AlwaysTwo) as http:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -152,3 +159,26 @@ def test_what_cannot_be_prepared_is_one_sentence(prepare, override, sentence):
     assert result.exit_code == 2, result.output
     assert sentence in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.integration
+def test_a_killed_process_asks_for_no_label_twice(prepare, server, tmp_path):
+    """SIGKILL after some labels; the same command then asks about the others."""
+    rows = [{"question": f"What is {n}?", "answer": n} for n in range(30)]
+    (tmp_path / "AOPS.jsonl").write_text(lines(*rows))
+    overrides = [f"label_check.url={server}", "label_check.num_requests=1", "label_check.answers=2"]
+    AlwaysTwo.num_failures_left, AlwaysTwo.pause_s, AlwaysTwo.num_asked = 0, 0.05, 0
+    words = [word for override in overrides for word in ("-s", override)]
+    program = [sys.executable, "-c", "from rstar2.cli import main; main()"]
+    command = [*program, "data", "prepare", str(tmp_path / "data.toml"), "--to", str(tmp_path / "data")]
+    with subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL) as child:
+        while AlwaysTwo.num_asked < 5:
+            assert child.poll() is None
+            time.sleep(0.01)
+        child.kill()
+    num_before = AlwaysTwo.num_asked
+    AlwaysTwo.pause_s = 0.0
+    assert prepare(*overrides).exit_code == 0
+    assert num_before < 30
+    assert AlwaysTwo.num_asked in (30, 31)  # one may have been under way
+    assert answers(tmp_path / "data") == ["2"]

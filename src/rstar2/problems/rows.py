@@ -75,10 +75,10 @@ def _hub_rows(source: str, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     part = {"columns": list(columns), "streaming": True} if columns else {}
     try:
         rows = datasets.load_dataset(name, config or None, split=split or "train", **part)
+        for number, row in enumerate(rows, start=1):  # streamed rows are fetched here
+            yield f"{source}, row {number}", row
     except Exception as error:  # dozens of types; whichever it is, the data set could not be had
         raise DataError(f"{source} cannot be loaded: {error}; check name, split and config") from error
-    for number, row in enumerate(rows, start=1):
-        yield f"{source}, row {number}", row
 
 
 _READERS: Mapping[str, Callable[[str], Iterator[tuple[str, Row]]]] = {
