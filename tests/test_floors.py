@@ -74,6 +74,7 @@ HTTP = (
     "sandbox.client",
     "sandbox.bench.over_http",
     "serving.app",
+    "engines.completion_server",
     "evaluation.report.live",
 )
 

@@ -15,12 +15,12 @@ through float rounding, and with them, rarely, a draw.
 
 import asyncio
 import contextlib
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rstar2.engines.turn_seed import turn_seed
 from rstar2.engines.vllm_core import Core, VllmOptions, start_core
 from rstar2.engines.vllm_statistics import VllmStats
 from rstar2.errors import CapacityError, EngineError
@@ -219,16 +219,6 @@ class VllmEngine:
                 f"max_total_tokens {request.max_total_tokens} exceeds the {self._core.max_total_tokens} that "
                 "the model and its KV room allow; shorten the rollout or raise engine.kv_tokens"
             )
-
-
-def turn_seed(request: GenerationRequest) -> int:
-    """The seed of the turn's draws, 0 to 2^56 - 1: by the rollout's seed and the turn's first position.
-
-    vLLM draws from the beginning of a generator in every request; with the rollout's seed alone, all turns of
-    a rollout would see the same random numbers.
-    """
-    text = f"{request.seed}/{len(request.token_ids)}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest())
 
 
 @contextlib.contextmanager
