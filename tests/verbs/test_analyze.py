@@ -85,6 +85,18 @@ def test_a_run_is_analyzed_phase_by_phase(rstar2, checkpoint, line, tmp_path):
     ]  # fmt: skip
 
 
+def test_transcripts_of_a_benchmark_can_be_analyzed_again(rstar2, checkpoint, line, tmp_path):
+    transcript = {key: value for key, value in line.items() if key not in ("phase", "step")}
+    for number in range(2):
+        (tmp_path / f"000{number}-p.jsonl").write_text(
+            json.dumps(transcript | {"problem": f"p{number}"}) + "\n"
+        )
+    for _ in range(2):
+        done = rstar2("analyze", "--model", checkpoint, "--rollouts", tmp_path, "--limit", 1)
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert len((tmp_path / "entropies.jsonl").read_text().splitlines()) == 1
+
+
 def test_what_cannot_be_analyzed_is_one_sentence(rstar2, checkpoint, tmp_path):
     empty = tmp_path / "rollouts.jsonl"
     empty.write_text("")

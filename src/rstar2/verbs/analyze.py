@@ -21,6 +21,7 @@ from rstar2.evaluation.behaviour.tables import TextTable, tables
 from rstar2.telemetry import JsonLines
 from rstar2.verbs.checkpoint import playing_config
 
+_ENTROPIES = "entropies.jsonl"
 _ROLLOUTS_AT_ONCE = 16
 _WHICH_ROLLOUT = ("phase", "step", "problem", "index")
 """What tells a rollout of a run from all others; transcripts of benchmarks have no phase and no step."""
@@ -64,6 +65,7 @@ def recordings_of_run(run: Path) -> list[Recording]:
 def recording(model: str, path: Path) -> Recording:
     """All rollouts of a file, or of the files of a folder of transcripts."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    files = [file for file in files if file.name != _ENTROPIES]  # an earlier analysis left it there
     records = [record for file in files for record in JsonLines(file)]
     if not records:
         raise InputError(f"'{path}' holds no rollouts: give a rollouts.jsonl, or the --folder of a benchmark")
@@ -74,7 +76,7 @@ def analyze_recordings(recordings: Sequence[Recording], inquiry: Inquiry, *, fol
     """Ask every checkpoint about its rollouts, print what was found and write it into the folder."""
     if not folder.is_dir():
         raise InputError(f"the folder '{folder}' does not exist: make it or give another --out")
-    entropies = folder / "entropies.jsonl"
+    entropies = folder / _ENTROPIES
     entropies.unlink(missing_ok=True)
     phases = []
     with progress_bar() as watcher:
@@ -90,9 +92,16 @@ def analyze_recordings(recordings: Sequence[Recording], inquiry: Inquiry, *, fol
     _warn(found)
     analysis = folder / "analysis.json"
     result = asdict(inquiry) | asdict(found) | {"tables": [asdict(table) for table in shown]}
-    analysis.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    _replace(analysis, json.dumps(result, indent=1) + "\n")
     console.print(f"written to {analysis} and {entropies}", soft_wrap=True)
     return found
+
+
+def _replace(path: Path, text: str) -> None:
+    """At once: a live report may read it at any moment."""
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def _drawn(records: Sequence[Record], inquiry: Inquiry) -> Sequence[Record]:
