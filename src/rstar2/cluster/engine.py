@@ -96,14 +96,20 @@ class ActorEngine:
         return self._stats_of_lost if self._remote is None else self._stats_so_far()
 
     def load(self) -> EngineLoad:
-        """The last snapshot, plus what was sent since: rather too full than too empty."""
+        """The last snapshot, corrected by what was sent since, and by what has ended since.
+
+        Tokens are rather over- than understated. But a turn that has come back does not run: a policy that
+        believed so might wait for it forever.
+        """
         load = self._snapshot.load
         sent = [turn.num_tokens for turn in self._turns.values() if turn.number > self._snapshot.last_call]
+        num_running = min(load.num_running, len(self._turns) - len(sent))
         return replace(
             load,
             kv_tokens_used=min(load.kv_tokens_total, load.kv_tokens_used + sum(sent)),
             kv_tokens_reserved=min(load.kv_tokens_total, load.kv_tokens_reserved + sum(sent)),
-            num_waiting=load.num_waiting + len(sent),
+            num_running=num_running,
+            num_waiting=len(self._turns) - num_running,
             num_steps=load.num_steps + self._steps_of_lost,
         )
 

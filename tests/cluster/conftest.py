@@ -1,0 +1,44 @@
+"""Remote objects without another process: they die when told to."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rstar2.cluster.remote import Lost
+
+
+class Here:
+    """A `Remote` over an object of this process."""
+
+    def __init__(self, target: object) -> None:
+        self.target = target
+        self.is_dead = False
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    async def call(self, method: str, *args: object) -> Any:
+        if self.is_dead:
+            raise Lost("its process has ended")
+        task = asyncio.ensure_future(getattr(self.target, method)(*args))
+        self._calls.add(task)
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:  # who waits has gone; the process knows nothing of it
+            raise
+        if task.cancelled():
+            raise Lost("its process was killed")
+        return task.result()
+
+    def tell(self, method: str, *args: object) -> None:
+        if not self.is_dead:
+            self._calls.add(asyncio.ensure_future(getattr(self.target, method)(*args)))
+
+    def kill(self) -> None:
+        self.is_dead = True
+        for task in self._calls:
+            task.cancel()
+
+
+@pytest.fixture
+def here() -> type[Here]:
+    return Here
