@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,8 @@ NUM_LINES = 3 + 50 + 2 + 2
 KILLS = {0: ((2, 0.0), (30, 0.0), (54, 0.0), (55, 0.2)), 2: ((30, 0.0), (55, 0.0))}
 """By number of learner ranks, (lines of metrics.jsonl, seconds after them): in pre-training, SFT and RL, and
 between the stages."""
+AHEAD = ("rollout.max_lag=1", "learner.importance_cap=2", "stages.0.steps=6")
+"""Engines that play the next batch while the learner learns."""
 
 
 def conversation(a: int, b: int) -> list[dict[str, str]]:
@@ -112,7 +115,7 @@ def conversation(a: int, b: int) -> list[dict[str, str]]:
     ]
 
 
-def start(folder: Path, *, num_ranks: int) -> "subprocess.Popen[str]":
+def start(folder: Path, overrides: Sequence[str]) -> "subprocess.Popen[str]":
     """`rstar2 train` with a home of its own, where the base is cached."""
     folder.mkdir(exist_ok=True)
     conversations = folder.parent / "conversations.jsonl"
@@ -129,8 +132,7 @@ def start(folder: Path, *, num_ranks: int) -> "subprocess.Popen[str]":
             config,
             "--run",
             folder / "run",
-            "-s",
-            f"learner.num_ranks={num_ranks}",
+            *(argument for override in overrides for argument in ("-s", override)),
         ],
         env={**os.environ, "HOME": str(folder)},
         stdout=subprocess.DEVNULL,
@@ -139,15 +141,15 @@ def start(folder: Path, *, num_ranks: int) -> "subprocess.Popen[str]":
     )
 
 
-def finish(folder: Path, *, num_ranks: int) -> None:
-    child = start(folder, num_ranks=num_ranks)
+def finish(folder: Path, overrides: Sequence[str]) -> None:
+    child = start(folder, overrides)
     _, stderr = child.communicate(timeout=250)
     assert child.returncode == 0, stderr
 
 
-def kill_after(folder: Path, *, num_lines: int, delay_s: float, num_ranks: int) -> None:
+def kill_after(folder: Path, overrides: Sequence[str], *, num_lines: int, delay_s: float = 0.0) -> None:
     metrics = folder / "run" / "metrics.jsonl"
-    with start(folder, num_ranks=num_ranks) as child:
+    with start(folder, overrides) as child:
         while child.poll() is None:
             if metrics.exists() and metrics.read_bytes().count(b"\n") >= num_lines:
                 time.sleep(delay_s)
@@ -179,11 +181,12 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bits(
     num_ranks: int, tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
+    overrides = [f"learner.num_ranks={num_ranks}"]
     with ThreadPoolExecutor(1) as beside:
-        uninterrupted = beside.submit(finish, whole, num_ranks=num_ranks)
+        uninterrupted = beside.submit(finish, whole, overrides)
         for num_lines, delay_s in KILLS[num_ranks]:
-            kill_after(killed, num_lines=num_lines, delay_s=delay_s, num_ranks=num_ranks)
-        finish(killed, num_ranks=num_ranks)
+            kill_after(killed, overrides, num_lines=num_lines, delay_s=delay_s)
+        finish(killed, overrides)
         uninterrupted.result()
 
     metrics = metrics_of(whole)
@@ -198,3 +201,35 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bits(
     assert rows_of(killed) == rows_of(whole)
     for name in ("rollouts.jsonl", "models/base/model.safetensors", "models/rl2/model.safetensors"):
         assert (killed / "run" / name).read_bytes() == (whole / "run" / name).read_bytes(), name
+
+
+def learned_problems(folder: Path) -> list[tuple[str, int, str]]:
+    """(phase, step, problem) of each group of the RL steps, in the order of their recording."""
+    lines = (folder / "run" / "rollouts.jsonl").read_text().splitlines()
+    records = [record for line in lines if (record := json.loads(line))["phase"].startswith("rl")]
+    return list(dict.fromkeys((r["phase"], r["step"], r["problem"]) for r in records))
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+def test_engines_that_were_ahead_when_killed_play_again_what_was_not_learned_from(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with ThreadPoolExecutor(1) as beside:
+        uninterrupted = beside.submit(finish, whole, AHEAD)
+        for num_lines in (3 + 50 + 2, 3 + 50 + 4):
+            kill_after(killed, AHEAD, num_lines=num_lines)
+        finish(killed, AHEAD)
+        uninterrupted.result()
+
+    steps = {run: [(m["phase"], m["step"]) for m in metrics_of(run)] for run in (whole, killed)}
+    assert steps[killed] == steps[whole]
+    assert len(set(steps[whole])) == len(steps[whole]) == 3 + 50 + 6 + 2
+    rl1 = [problem for problem in learned_problems(whole) if problem[0] == "rl1"]
+    assert [problem for problem in learned_problems(killed) if problem[0] == "rl1"] == rl1
+    assert len({problem for _, step, problem in rl1 if step <= 3}) == 6, "each once before any comes again"
+    lags = {run: [m["lag_versions"] for m in metrics_of(run)[53:]] for run in (whole, killed)}
+    assert lags[whole] == [0, 1, 1, 1, 1, 1, 0, 1]
+    assert set(lags[killed]) == {0, 1}
+    assert sum(lags[killed]) < sum(lags[whole]), "a resumed run begins with the newest weights"
+    # Until it was first killed it did the same to the bit: time does not decide which weights play a batch.
+    assert metrics_of(killed)[:54] == metrics_of(whole)[:54]
