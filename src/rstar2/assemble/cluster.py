@@ -14,21 +14,20 @@ from pathlib import Path
 
 import torch
 
-from rstar2.assemble.engines import new_engine
+from rstar2.assemble.engines import start_engine
 from rstar2.assemble.learner import build_rank, learning
 from rstar2.assemble.players import Machines, Players, collecting
 from rstar2.assemble.policy import Policy, load_policy
 from rstar2.assemble.sandbox import new_sandbox
 from rstar2.cluster.actors import Cluster
 from rstar2.cluster.engine import ActorEngine
-from rstar2.cluster.engine_actor import EngineActor
+from rstar2.cluster.engine_actor import CountingEngine, EngineActor
 from rstar2.cluster.fleet import Fleet
 from rstar2.cluster.keeper import together
 from rstar2.cluster.learner import RayCrew
 from rstar2.cluster.sandbox import SandboxNode, sandbox_nodes
 from rstar2.cluster.sandbox_actor import SandboxActor
 from rstar2.config import RunConfig
-from rstar2.engines.torch_engine import TorchEngine
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.learner import TorchLearner
 from rstar2.profiles import accelerator
@@ -97,9 +96,8 @@ def _replacements(engines: Sequence[ActorEngine], nodes: Sequence[SandboxNode]) 
     }
 
 
-async def build_engine(config: RunConfig) -> TorchEngine:
+async def build_engine(config: RunConfig) -> CountingEngine:
     """Where it is to live."""
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    policy = load_policy(config)
-    return new_engine(config.engine, policy.model, policy.tokenizer.eos_token_id, FreePacer())
+    return await start_engine(config, load_policy(config), FreePacer())

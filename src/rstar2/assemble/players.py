@@ -6,14 +6,12 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import torch
-from transformers import PreTrainedModel
 
-from rstar2.assemble.engines import expected_costs, new_engine
-from rstar2.assemble.policy import load_policy
+from rstar2.assemble.engines import expected_costs, start_engines
+from rstar2.assemble.policy import Policy, load_policy
 from rstar2.assemble.sandbox import new_sandbox, new_sessions, program_limits
-from rstar2.cluster.engine import ActorEngine
+from rstar2.cluster.engine_actor import CountingEngine
 from rstar2.config import RunConfig
-from rstar2.engines.torch_engine import TorchEngine
 from rstar2.protocol.template import Template
 from rstar2.protocol.tokenizer import HuggingFaceTokenizer
 from rstar2.rewards.outcome import OutcomeGrader
@@ -32,7 +30,7 @@ from rstar2.tools.toolbox import toolbox
 class Machines:
     """What rollouts are played on, wherever that is."""
 
-    engines: Sequence[TorchEngine | ActorEngine]
+    engines: Sequence[CountingEngine]
     pacer: FreePacer | StepPacer
     sandbox: AbstractAsyncContextManager[WorkerPool | ClusterSandbox]
     counters: Callable[[], Mapping[str, int]] = dict
@@ -48,7 +46,7 @@ class Players:
     collector: Collector
     dispatcher: Dispatcher
     lengths: Lengths
-    engines: Sequence[TorchEngine | ActorEngine]
+    engines: Sequence[CountingEngine]
     pacer: FreePacer | StepPacer
     sandbox: WorkerPool | ClusterSandbox
     counters: Callable[[], Mapping[str, int]]
@@ -79,19 +77,18 @@ async def playing(config: RunConfig) -> AsyncIterator[Players]:
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     policy = load_policy(config)
-    machines = machines_here(config, policy.model, policy.tokenizer.eos_token_id)
+    machines = await machines_here(config, policy)
     async with collecting(config, policy.tokenizer, machines) as players:
         yield players
 
 
-def machines_here(config: RunConfig, model: PreTrainedModel, eos_token_id: int) -> Machines:
-    """Engines in this process, each on a copy of the model, and the sandbox that `[sandbox]` says."""
-    pacer = StepPacer(config.run.tool_delay_steps) if config.run.reproducible else FreePacer()
-    section = config.engine
-    engines = [new_engine(section, model, eos_token_id, pacer) for _ in range(section.num_engines)]
-    if isinstance(pacer, StepPacer):
-        pacer.on_call = [engine.wake for engine in engines]
-    return Machines(engines=engines, pacer=pacer, sandbox=new_sandbox(config.sandbox))
+async def machines_here(config: RunConfig, policy: Policy) -> Machines:
+    """The engines of this process, and the sandbox that `[sandbox]` says."""
+    # Only our own engine counts its steps for others to wait for.
+    is_paced = config.run.reproducible and config.engine.kind == "torch"
+    pacer = StepPacer(config.run.tool_delay_steps) if is_paced else FreePacer()
+    sandbox = new_sandbox(config.sandbox)
+    return Machines(engines=await start_engines(config, policy, pacer), pacer=pacer, sandbox=sandbox)
 
 
 @asynccontextmanager

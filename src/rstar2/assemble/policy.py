@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -21,16 +22,23 @@ CACHE = Path("~/.cache/rstar2")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """What a run starts from."""
 
     tokenizer: HuggingFaceTokenizer
-    model: PreTrainedModel
+    _load_model: Callable[[], PreTrainedModel]
+    checkpoint: str | None
+    """Folder or hub id of the model; None if it is built from nothing."""
     base_cache: Path | None = None
     """Where the pre-trained tiny base is kept between runs; None if the model came from elsewhere."""
     corpus: tuple[Problem, ...] = ()
     """The problems that the tiny base's text is about."""
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """In this process, once somebody wants it: engines elsewhere read the checkpoint themselves."""
+        return self._load_model()
 
 
 def load_policy(config: RunConfig) -> Policy:
@@ -41,7 +49,8 @@ def load_policy(config: RunConfig) -> Policy:
         tokenizer = load_tokenizer(config.model.base)
         if config.protocol.template == "chatml":
             speak_chatml(tokenizer, chatml_template())
-        return Policy(tokenizer, load_model(config.model.base, DTYPES[config.model.dtype]))
+        load = partial(load_model, config.model.base, DTYPES[config.model.dtype])
+        return Policy(tokenizer, load, config.model.base)
     if config.problems.source != "gym":
         raise ConfigError('model.base = "tiny" reads text about gym tasks: set problems.source = "gym"')
     section = config.pretraining
@@ -62,7 +71,7 @@ def load_policy(config: RunConfig) -> Policy:
         initial_std=shape.initial_std,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return Policy(tokenizer, model, cache, corpus)
+    return Policy(tokenizer, lambda: model, None, cache, corpus)
 
 
 def export(save: Callable[[Path], None], tokenizer: HuggingFaceTokenizer, folder: Path) -> None:

@@ -13,6 +13,7 @@ from rstar2.assemble.players import Players, collecting, machines_here
 from rstar2.assemble.policy import Policy, export, load_policy
 from rstar2.assemble.problem_sets import problem_sets
 from rstar2.config import RunConfig
+from rstar2.errors import ConfigError
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.learner import TorchLearner
 from rstar2.ports import WeightChannel
@@ -67,6 +68,6 @@ async def training_parts(
 @asynccontextmanager
 async def _sides_here(config: RunConfig, policy: Policy, folder: Path) -> AsyncIterator[Sides]:
     with learning(config, policy.model) as learner:
-        machines = machines_here(config, policy.model, policy.tokenizer.eos_token_id)
+        machines = await machines_here(config, policy)
         async with collecting(config, policy.tokenizer, machines) as players:
             yield learner, new_channel(config.learner, folder), players

@@ -8,14 +8,43 @@ from rstar2.config.section import Section
 
 
 class EngineSection(Section):
-    kind: Literal["torch"] = "torch"
+    kind: Literal["torch", "vllm", "remote"] = "torch"
+    """Ours in this process; vLLM in processes of its own; somebody else's server. See docs/engines.md."""
     num_engines: int = Field(1, ge=1)
     kv_tokens: int = Field(200_000, ge=256)
-    """KV-cache room of each engine, tokens."""
+    """KV-cache room of each engine, tokens; of a server, how much of its room to ask for at a time."""
     max_running: int = Field(512, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """What it computes on; `auto` takes a GPU if there is one."""
+    """What it computes on; `auto` takes a GPU if there is one. vLLM is built for one of them."""
+    block_tokens: int = Field(32, ge=16, multiple_of=16)
+    """vLLM: tokens per block of the KV cache; prefixes are shared in whole blocks."""
+    eager: bool = False
+    """vLLM: no compiled model and no CUDA graphs. Starts faster, runs slower; always so on a CPU."""
+    sleeps_while_learning: bool = False
+    """vLLM on a GPU: give its memory to the learner while that steps."""
+    url: str = ""
+    """The server, as its clients write it: http://HOST:PORT/v1."""
+    model: str = ""
+    """By the server's name for it; empty for its only one."""
+    token_file: str = ""
+    """Holds the token (API key) that the server asks for; empty if it asks for none."""
+
+    @model_validator(mode="after")
+    def _server_is_named(self) -> Self:
+        if self.kind != "remote" and (self.url or self.model or self.token_file):
+            raise ValueError('url, model and token_file name a server: set kind = "remote", or remove them')
+        if self.kind == "remote" and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"kind = \"remote\" needs url as http://HOST:PORT/v1, not '{self.url}'")
+        if self.kind == "remote" and self.num_engines > 1:
+            raise ValueError('kind = "remote" is one server: leave num_engines at 1')
+        return self
+
+    @model_validator(mode="after")
+    def _only_vllm_has_its_settings(self) -> Self:
+        if self.kind != "vllm" and (self.eager or self.sleeps_while_learning):
+            raise ValueError('eager and sleeps_while_learning are for kind = "vllm": set it, or remove them')
+        return self
 
 
 class RolloutSection(Section):

@@ -126,6 +126,26 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _engines_sleep_only_when_nothing_plays(self) -> Self:
+        if self.engine.sleeps_while_learning and self.rollout.max_lag:
+            raise ValueError(
+                f"with rollout.max_lag = {self.rollout.max_lag} engines work while the learner does: set it "
+                "to 0, or engine.sleeps_while_learning = false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_knows_the_heads(self) -> Self:
+        """Those of the tiny model, which need not be a size that attention kernels are made for."""
+        head_dim = self.model.tiny.head_dim
+        if self.engine.kind == "vllm" and self.model.base == "tiny" and head_dim % 32:
+            raise ValueError(
+                f'engine.kind = "vllm" takes heads of 32, 64, 96, ..., not model.tiny.head_dim = {head_dim}: '
+                "set it to 32 or 64"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_rollout_fits(self) -> Self:
         longest = max((s.max_response_tokens for s in self.stages), default=0)
         longest = max(longest, self.evaluation.max_response_tokens)
