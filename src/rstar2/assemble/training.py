@@ -32,6 +32,8 @@ async def training_parts(
     config: RunConfig, folder: Path, watcher: Watcher, *, cluster: "Cluster | None" = None
 ) -> AsyncIterator[Parts]:
     """Everything a training run needs; on leaving, every process and task is ended."""
+    if config.engine.kind == "remote":
+        raise ConfigError('a server\'s weights cannot be swapped: train with another kind than "remote"')
     trackers = new_trackers(config.tracking, folder)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
