@@ -72,3 +72,14 @@ def test_options_override_and_none_leaves_alone(tmp_path):
 def test_options_are_checked(tmp_path):
     with pytest.raises(ConfigError, match=r"options: evaluation\.temperature"):
         playing_config(checkpoint(tmp_path / "m"), None, {"evaluation.temperature": -1.0})
+
+
+def test_overrides_come_last_and_a_servers_model_needs_no_weights(tmp_path):
+    model = checkpoint(tmp_path / "m", without="model.safetensors")
+    server = ["engine.kind=remote", "engine.url=http://a/v1"]
+    found = playing_config(model, None, {"evaluation.max_turns": 5}, [*server, "evaluation.max_turns=6"])
+    assert (found.engine.kind, found.evaluation.max_turns) == ("remote", 6)
+    with pytest.raises(InputError, match="no weights"):
+        playing_config(model, None, {}, ["engine.kind=vllm"])
+    with pytest.raises(ConfigError, match="unknown key"):
+        playing_config(model, None, {}, ["engine.kin=vllm"])

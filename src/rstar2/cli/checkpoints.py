@@ -11,6 +11,7 @@ from rstar2.cli.options import (
     MaxTokens,
     MaxTurns,
     Model,
+    Overrides,
     PlayingConfig,
     QuestionField,
     Seed,
@@ -64,6 +65,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Training problems to look through for the benchmark's (repeatable)."),
     ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Measure a checkpoint: pass@k with 95% intervals, tool errors, calls and tokens (docs/evaluation.md)."""
     limits = {
@@ -78,8 +80,9 @@ def evaluate(
             raise InputError("--file, --folder and --against are for a --benchmark: name one, or use --data")
         fields = (question_field, answer_field)
         _evaluate(
-            model, config, limits, data=data, fields=fields, limit=limit, ks=k or (), out=out, keep=keep
-        )
+            model, config, limits, overrides or (), data=data, fields=fields, limit=limit, ks=k or (),
+            out=out, keep=keep,
+        )  # fmt: skip
         return
     if data or out or keep:
         raise InputError("--data, --out and --keep are not for a --benchmark: give --file and --folder")
@@ -87,7 +90,7 @@ def evaluate(
 
     resolved, asked = asked_for(
         benchmark, model, config, limits, files=file or (), limit=limit, ks=k or (), folder=folder,
-        trained_on=against or (),
+        trained_on=against or (), overrides=overrides or (),
     )  # fmt: skip
     examine(resolved, asked)
 
@@ -96,6 +99,7 @@ def _evaluate(
     model: str,
     config: Path | None,
     limits: Mapping[str, object],
+    overrides: Sequence[str],
     *,
     data: str | None,
     fields: tuple[str, str],
@@ -110,7 +114,7 @@ def _evaluate(
     num_rollouts = limits["evaluation.rollouts"] or 1
     assert isinstance(num_rollouts, int)
     checked = checked_ks(ks, num_rollouts)
-    resolved = playing_config(model, config, {**limits, "evaluation.rollouts": num_rollouts})
+    resolved = playing_config(model, config, {**limits, "evaluation.rollouts": num_rollouts}, overrides)
     from rstar2.verbs.score import chosen_problems, score
 
     question_field, answer_field = fields
@@ -131,6 +135,7 @@ def chat(
     max_tokens: MaxTokens = None,
     max_turns: MaxTurns = None,
     seed: Seed = None,
+    overrides: Overrides = None,
 ) -> None:
     """Give a checkpoint problems and watch it think, run programs and answer."""
     from rstar2.verbs.checkpoint import playing_config
@@ -142,7 +147,7 @@ def chat(
         "run.seed": seed,
         "run.reproducible": False,  # a single rollout would only wait for the fixed delivery of results
     }
-    resolved = playing_config(model, config, options)
+    resolved = playing_config(model, config, options, overrides or ())
     from rstar2.verbs import chat as verb
 
     verb.chat(resolved, prompt=prompt)
@@ -171,6 +176,7 @@ def serve(
     config: PlayingConfig = None,
     max_tokens: MaxTokens = None,
     max_turns: MaxTurns = None,
+    overrides: Overrides = None,
 ) -> None:
     """Answer OpenAI's clients: chat and plain completions, streams, tools (docs/serving.md)."""
     from rstar2.verbs.checkpoint import playing_config
@@ -180,7 +186,7 @@ def serve(
         "evaluation.max_turns": max_turns,
         "run.reproducible": False,  # clients come when they come: a fixed delivery would only delay results
     }
-    resolved = playing_config(model, config, options)
+    resolved = playing_config(model, config, options, overrides or ())
     from rstar2.verbs.serve import Listening, serve
 
     serve(

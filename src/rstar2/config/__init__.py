@@ -16,7 +16,14 @@ from rstar2.config.learning import (
     StageSection,
     TinyModel,
 )
-from rstar2.config.loading import dump_config, load_config, load_section, parse_config, parse_section
+from rstar2.config.loading import (
+    apply_overrides,
+    dump_config,
+    load_config,
+    load_section,
+    parse_config,
+    parse_section,
+)
 from rstar2.config.planning import ClusterSection, PlanSection
 from rstar2.config.playing import EngineSection, McpSection, SandboxSection, ToolsSection
 from rstar2.config.preparing import (
@@ -67,6 +74,7 @@ __all__ = [
     "TinyModel",
     "ToolsSection",
     "TrackingSection",
+    "apply_overrides",
     "dump_config",
     "load_config",
     "load_section",

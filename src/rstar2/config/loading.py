@@ -35,9 +35,14 @@ def load_section(kind: type[AnySection], path: Path, overrides: Sequence[str] = 
         raise ConfigError(f"the config file '{path}' cannot be read ({error}): give a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"'{path}' is not valid TOML: {error}") from error
+    apply_overrides(data, overrides)
+    return parse_section(kind, data, origin=str(path))
+
+
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Change keys as `section.key=value` texts say, in order."""
     for override in overrides:
         _apply(data, override)
-    return parse_section(kind, data, origin=str(path))
 
 
 def parse_section(kind: type[AnySection], data: Mapping[str, Any], *, origin: str) -> AnySection:

@@ -43,16 +43,18 @@ def asked_for(
     config: Path | None,
     limits: Mapping[str, object],
     *,
+    overrides: Sequence[str] = (),
     files: Sequence[str],
     limit: int | None,
     ks: Sequence[int],
     folder: Path | None,
     trained_on: Sequence[str],
 ) -> tuple[RunConfig, Examination]:
-    """The config by the paper's protocol, but for `limits` that are not None, and what to do with it."""
+    """The config by the paper's protocol but for `limits` and `overrides`, and what to do with it."""
     entry = benchmark(name)
     given = {key: value for key, value in limits.items() if value is not None}
-    resolved = playing_config(model, config, {**PROTOCOL, "protocol.user": entry.prompt, **given})
+    options = {**PROTOCOL, "protocol.user": entry.prompt, **given}
+    resolved = playing_config(model, config, options, overrides)
     section = resolved.problems
     own = section.train_files if section.source == "files" else ()
     return resolved, Examination(

@@ -1,22 +1,24 @@
 """Which configuration a checkpoint is played with: the one it was trained with, if that can be found."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rstar2.config import RunConfig, load_config, parse_config
+from rstar2.config import RunConfig, apply_overrides, load_config, parse_config
 from rstar2.errors import InputError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def playing_config(model: str, config: Path | None, options: Mapping[str, object]) -> RunConfig:
+def playing_config(
+    model: str, config: Path | None, options: Mapping[str, object], overrides: Sequence[str] = ()
+) -> RunConfig:
     """The config to play `model` (a checkpoint folder or a Hub id) with.
 
     `config` if given; else that of the run which the checkpoint is part of; else the defaults, with the
-    checkpoint's own chat template. `options` maps dotted keys to values; None leaves a key as it is.
+    checkpoint's own chat template. `options` maps dotted keys to values; None leaves a key as it is. The
+    `overrides` (`section.key=value`) come last.
     """
-    _check(model)
     path = config or _config_of_run(Path(model))
     found = load_config(path) if path else parse_config({"protocol": {"template": "checkpoint"}})
     data = found.model_dump(mode="json", exclude_none=True)
@@ -24,7 +26,10 @@ def playing_config(model: str, config: Path | None, options: Mapping[str, object
         if value is not None:
             section, name = key.split(".")
             data[section][name] = value
-    return parse_config(data, origin="options")
+    apply_overrides(data, overrides)
+    resolved = parse_config(data, origin="options")
+    _check(model, has_weights=resolved.engine.kind != "remote")
+    return resolved
 
 
 def _config_of_run(model: Path) -> Path | None:
@@ -33,7 +38,7 @@ def _config_of_run(model: Path) -> Path | None:
     return path if path and path.exists() else None
 
 
-def _check(model: str) -> None:
+def _check(model: str, *, has_weights: bool) -> None:
     """Find what is wrong with a local checkpoint before anything heavy is loaded."""
     folder = Path(model)
     if not folder.exists():
@@ -44,5 +49,5 @@ def _check(model: str) -> None:
         raise InputError(f"'{model}' has no config.json: give a folder that `rstar2 train` wrote to models/")
     if not any(folder.glob("tokenizer*")):
         raise InputError(f"'{model}' has no tokenizer: copy its tokenizer files next to config.json")
-    if not any(folder.glob("*.safetensors")):
+    if has_weights and not any(folder.glob("*.safetensors")):
         raise InputError(f"'{model}' has no weights: give a folder with *.safetensors")
