@@ -169,6 +169,10 @@ def test_a_bad_override_is_named_with_what_would_be_right(
         ({"problems": {"source": "files"}}, 'problems: source = "files" needs train_files and test_files'),
         ({"learner": {"betas": [0.9]}}, "learner.betas.1: Field required"),
         (
+            {"learner": {"lora": {"rank": 8}}},
+            "learner.lora adapts a trained model: set model.base to a folder",
+        ),
+        (
             {"sandbox": {"urls": ["node-1:8088"]}},
             "sandbox: urls must be written as http://HOST:PORT, not 'node-1",
         ),

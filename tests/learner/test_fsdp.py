@@ -1,17 +1,16 @@
 """Ranks of a sharded learner against the learner in one process.
 
-The first half runs on a single rank in this process. The second starts four ranks once, lets 1, 2 and 4 of
+The first half runs on a single rank in this process. The second starts ranks as processes, lets 1, 2 and 4 of
 them train the same five steps, and compares what they report.
 """
 
-import multiprocessing
 import os
-import pickle
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,18 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
-from torch.multiprocessing import start_processes
 
 from rstar2.errors import CheckpointError
+from rstar2.learner.crew import CrewLearner
 from rstar2.learner.fsdp import FsdpLearner
 from rstar2.learner.learner import TorchLearner
+from rstar2.learner.processes import ProcessCrew
 from rstar2.learner.shard_files import Header, write_header
 from rstar2.learner.sharding import Sharding
 from rstar2.models.loading import build_tiny, load_model
 from rstar2.ports import Objective, OptimizerKind
 from rstar2.types import TrainSample
-from rstar2.weights import MemoryChannel
+from rstar2.weights import FolderChannel, MemoryChannel
 
 VOCAB = 97
 LR = 1e-3
@@ -86,7 +86,9 @@ def rollouts(step: int, *, is_shared: bool = True) -> list[TrainSample]:
     return samples if is_shared else [replace(s, group_id="") for s in samples]
 
 
-def steps(learner: TorchLearner, numbers: Sequence[int], **options: bool) -> list[dict[str, float]]:
+def steps(
+    learner: TorchLearner | CrewLearner, numbers: Sequence[int], **options: bool
+) -> list[dict[str, float]]:
     """Metrics of each step."""
     batches = [rollouts(number, **options) for number in numbers]
     return [dict(learner.step(b, objective=Objective.POLICY, lr=LR).metrics) for b in batches]
@@ -99,7 +101,7 @@ def weights(learner: TorchLearner) -> dict[str, Tensor]:
     return dict(channel.get(0)) if channel._versions else {}
 
 
-def logprobs(learner: TorchLearner) -> list[float]:
+def logprobs(learner: TorchLearner | CrewLearner) -> list[float]:
     """Of all tokens of the first step's rollouts."""
     return [t.logprob for scores in learner.score([s.token_ids for s in rollouts(0)]) for t in scores]
 
@@ -230,9 +232,6 @@ def test_a_broken_checkpoint_is_refused(
 
 NUM_RANKS = 4
 CASES: dict[str, tuple[int, dict[str, object]]] = {
-    "1 rank": (1, {}),
-    "2 ranks": (2, {}),
-    "4 ranks": (4, {}),
     "4 ranks, every sample alone": (4, {"micro_batch_tokens": 1}),
     "4 ranks, one round": (4, {"micro_batch_tokens": 1000}),
     "2 ranks, unshared prompts": (2, {"is_shared": False}),
@@ -241,26 +240,48 @@ CASES: dict[str, tuple[int, dict[str, object]]] = {
 }
 """Number of ranks, and what is unusual."""
 
-RESUMED = (4, 1)
-"""Numbers of ranks that go on from what two ranks saved."""
-
 
 @dataclass
 class Trained:
-    """What the first rank has to say."""
+    """What a learner has to say."""
 
     reports: list[dict[str, float]]
     weights: dict[str, Tensor]
 
 
-@dataclass
-class Results:
-    """What four processes found out."""
+class Member:
+    """One of four ranks, of which so many take part in a case as it says."""
 
-    trained: dict[str, Trained]
-    """By the name of the case."""
-    scores: list[float]
-    """By four ranks, of the first step's rollouts."""
+    def __init__(self, rank: int, num_ranks: int) -> None:
+        torch.set_num_threads(1)
+        self.rank = rank
+        self.meshes = {size: DeviceMesh("cpu", list(range(size))) for size in (1, 2, num_ranks)}
+
+    def train(self, case: str) -> Trained | None:
+        size, options = CASES[case]
+        return train(self.meshes[size], **options) if self.rank < size else None
+
+    def save_midway(self, folder: Path) -> Trained | None:
+        """Two ranks save after three of the five steps, and go on."""
+        if self.rank >= 2:
+            return None
+        learner = sharded(self.meshes[2])
+        reports = steps(learner, range(3))
+        learner.save(folder)
+        return Trained(reports + steps(learner, range(3, NUM_STEPS)), weights(learner))
+
+    def resume(self, folder: Path, size: int) -> Trained | None:
+        if self.rank >= size:
+            return None
+        learner = sharded(self.meshes[size])
+        learner.restore(folder)
+        return Trained(steps(learner, range(3, NUM_STEPS)), weights(learner))
+
+    def score(self) -> list[float]:
+        return logprobs(sharded(self.meshes[NUM_RANKS]))
+
+    def restore(self, folder: Path) -> None:
+        sharded(self.meshes[NUM_RANKS]).restore(folder)
 
 
 def train(
@@ -271,56 +292,23 @@ def train(
     return Trained(steps(learner, range(NUM_STEPS), is_shared=is_shared), weights(learner))
 
 
-def save_midway(mesh: DeviceMesh, folder: Path) -> Trained:
-    """Save after three of the five steps, and go on."""
-    learner = sharded(mesh)
-    reports = steps(learner, range(3))
-    learner.save(folder)
-    return Trained(reports + steps(learner, range(3, NUM_STEPS)), weights(learner))
-
-
-def resume(mesh: DeviceMesh, folder: Path) -> Trained:
-    learner = sharded(mesh)
-    learner.restore(folder)
-    return Trained(steps(learner, range(3, NUM_STEPS)), weights(learner))
-
-
-def as_rank(rank: int, folder: Path) -> None:
-    """One of four processes: takes part in the cases that have so many, and the first writes them down."""
+def rank_of_all(rank: int, num_ranks: int) -> FsdpLearner:
     torch.set_num_threads(1)
-    store = dist.FileStore(str(folder / "store"), NUM_RANKS)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=NUM_RANKS)
-    meshes = {size: DeviceMesh("cpu", list(range(size))) for size in (1, 2, 4)}
-    jobs = {name: (size, partial(train, **options)) for name, (size, options) in CASES.items()}
-    jobs["saved"] = (2, partial(save_midway, folder=folder / "checkpoint"))
-    jobs |= {f"resumed on {size}": (size, partial(resume, folder=folder / "checkpoint")) for size in RESUMED}
-    trained = {}
-    for name, (size, work) in jobs.items():
-        if rank < size:
-            trained[name] = work(meshes[size])
-        dist.barrier()
-    scores = logprobs(sharded(meshes[4]))
-    with pytest.raises(CheckpointError):  # on every rank, or the others would wait for the first
-        sharded(meshes[4]).restore(folder / "without model")
-    if rank == 0:
-        with (folder / "results.pickle").open("wb") as file:
-            pickle.dump(Results(trained, scores), file)
-    dist.destroy_process_group()
+    return sharded(DeviceMesh("cpu", list(range(num_ranks))))
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("ranks")
-    (folder / "checkpoint").mkdir()
-    (folder / "without model").mkdir()
-    write_header(folder / "without model", Header(kind=OptimizerKind.ADAMW, has_state=False))
+def importable() -> Iterator[None]:
+    """Ranks import this module."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[2]))  # so that children can import this module
-        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        multiprocessing.set_forkserver_preload(["rstar2.learner.fsdp"])  # torch is imported once for all
-        start_processes(as_rank, (folder,), nprocs=NUM_RANKS, start_method="forkserver")
-    with (folder / "results.pickle").open("rb") as file:
-        return pickle.load(file)
+        patch.syspath_prepend(str(Path(__file__).parents[2]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def members(importable: None) -> Iterator[ProcessCrew]:
+    with closing(ProcessCrew(Member, NUM_RANKS)) as crew:
+        yield crew
 
 
 @cache
@@ -338,27 +326,60 @@ def assert_same_losses(ours: list[dict[str, float]], theirs: list[dict[str, floa
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("importable")
+@pytest.mark.parametrize("num_ranks", [1, 2, 4])
+def test_any_number_of_ranks_behind_the_port_trains_as_one_process_does(
+    num_ranks: int, tmp_path: Path
+) -> None:
+    channel = FolderChannel(tmp_path / "weights")
+    with closing(CrewLearner(ProcessCrew(rank_of_all, num_ranks))) as learner:
+        reports = steps(learner, range(NUM_STEPS))
+        learner.publish(channel, 7)
+        scores = logprobs(learner)
+        learner.export(tmp_path / "model")
+    theirs = reference(OptimizerKind.ADAMW, True)
+    assert_same_losses(reports, theirs.reports, BOUND)
+    assert distance(dict(channel.get(7)), theirs.weights) < BOUND
+    exported = {n: p.detach() for n, p in load_model(tmp_path / "model").named_parameters()}
+    assert distance(exported, dict(channel.get(7))) == 0.0
+    assert len(scores) == sum(len(s.token_ids) - 1 for s in rollouts(0))
+    imbalances = [report.get("rank_imbalance", 1.0) for report in reports]
+    assert all(1.0 <= imbalance < 1.5 for imbalance in imbalances)
+    assert (set(imbalances) == {1.0}) == (num_ranks == 1)
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("case", CASES)
-def test_any_number_of_ranks_trains_as_one_process_does(results: Results, case: str) -> None:
+def test_whatever_is_unusual_ranks_train_as_one_process_does(members: ProcessCrew, case: str) -> None:
     options = CASES[case][1]
     kind = OptimizerKind(options.get("kind", OptimizerKind.ADAMW))
-    theirs, ours = reference(kind, bool(options.get("is_shared", True))), results.trained[case]
+    theirs, ours = reference(kind, bool(options.get("is_shared", True))), members.call("train", case)[0]
     bound = MUON_BOUND if kind is OptimizerKind.MUON else BOUND
     assert_same_losses(ours.reports, theirs.reports, bound)
     assert distance(ours.weights, theirs.weights) < bound
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("num_ranks", RESUMED)
-def test_other_numbers_of_ranks_go_on_from_what_two_saved(results: Results, num_ranks: int) -> None:
-    whole, resumed = results.trained["saved"], results.trained[f"resumed on {num_ranks}"]
-    assert_same_losses(resumed.reports, whole.reports[3:], BOUND)
-    assert distance(resumed.weights, whole.weights) < BOUND
+def test_other_numbers_of_ranks_go_on_from_what_two_saved(members: ProcessCrew, tmp_path: Path) -> None:
+    whole = members.call("save_midway", tmp_path)[0]
+    for num_ranks in (4, 1):
+        resumed = members.call("resume", tmp_path, num_ranks)[0]
+        assert_same_losses(resumed.reports, whole.reports[3:], BOUND)
+        assert distance(resumed.weights, whole.weights) < BOUND
 
 
 @pytest.mark.integration
-def test_ranks_share_the_scoring_and_say_how_evenly_they_were_loaded(results: Results) -> None:
-    assert results.scores == pytest.approx(logprobs(local()), abs=1e-5)
-    many, one = results.trained["2 ranks"].reports, results.trained["1 rank"].reports
-    assert all(1.0 <= report["rank_imbalance"] < 1.5 for report in many)
-    assert not any("rank_imbalance" in report for report in one)
+def test_ranks_share_the_scoring(members: ProcessCrew) -> None:
+    for scores in members.call("score"):
+        assert scores == pytest.approx(logprobs(local()), abs=1e-5)
+
+
+@pytest.mark.integration
+def test_a_model_that_only_the_first_rank_misses_is_refused_by_all(
+    members: ProcessCrew, tmp_path: Path
+) -> None:
+    write_header(tmp_path, Header(kind=OptimizerKind.ADAMW, has_state=False))
+    with pytest.raises(CheckpointError, match="no causal language model"):
+        members.call("restore", tmp_path)
+    assert len(members.call("score")) == NUM_RANKS
