@@ -1,0 +1,205 @@
+"""The whole recipe on a Ray cluster of this machine, shrunken, while its processes are killed one by one."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytest.importorskip("ray")
+
+CONFIG = """
+[run]
+seed = 6
+threads = 1
+reproducible = false
+checkpoint_every_s = 0
+
+[problems]
+num_train = 6
+num_test = 4
+tasks = {{ gcd = {{}} }}
+
+[protocol]
+system = "Use Python."
+user = "{{question}}"
+
+[model.tiny]
+hidden_size = 32
+num_layers = 2
+num_heads = 2
+num_kv_heads = 1
+head_dim = 16
+intermediate_size = 64
+vocab_size = 640
+
+[pretraining]
+steps = 3
+documents_per_step = 4
+num_problems = 40
+
+[sft]
+steps = 50
+samples_per_step = 4
+lr = 0.02
+warmup_steps = 2
+files = ["{conversations}"]
+
+[engine]
+num_engines = 2
+kv_tokens = 1024
+
+[learner]
+num_ranks = 2
+
+[sandbox]
+workers = 2
+
+[cluster]
+sandbox_nodes = 2
+
+[evaluation]
+temperature = 1.0
+max_response_tokens = 96
+max_turns = 2
+
+[[stages]]
+name = "rl1"
+steps = {rl_steps}
+problems_per_step = 2
+oversample = 4
+group_size = 4
+max_response_tokens = 96
+max_turns = 2
+lr = 1e-3
+warmup_steps = 0
+"""
+RL_STEPS = 8
+NUM_SUPERVISED = 3 + 50
+ROLLOUTS_PER_STEP = 2 * 4
+TEXT = (
+    "Find the Greatest Common Divisor (GCD) of these numbers: {}, {}. Give only the GCD as your final answer."
+)
+CALL = '</reason><tool_call>\n{"name": "execute_python_code_with_standard_io", "arguments": %s}\n</tool_call>'
+
+
+class Run:
+    """`rstar2 train --cluster local` as a child, and all processes that come of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "run"
+        self._mark = f"RSTAR2_TEST_RUN={secrets.token_hex(8)}"
+        name, value = self._mark.split("=")
+        config = folder / "shrunken.toml"
+        config.write_text(CONFIG.format(conversations=write_conversations(folder), rl_steps=RL_STEPS))
+        code = "from rstar2.cli import main; main()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, "train", config, "--run", self.folder, "--cluster", "local"],
+            env={**os.environ, "HOME": str(folder), name: value},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    @property
+    def num_lines(self) -> int:
+        path = self.folder / "metrics.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+
+    def processes(self) -> Iterator[psutil.Process]:
+        """Those that inherited our mark, orphans too."""
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if self._mark.encode() in (path / "environ").read_bytes():
+                    yield psutil.Process(int(path.name))
+            except (OSError, psutil.NoSuchProcess):
+                continue
+
+    def kill_one(self, is_wanted: Callable[[str], bool]) -> None:
+        """SIGKILL the first process whose command line is wanted."""
+        for process in self.processes():
+            try:
+                if is_wanted(" ".join(process.cmdline())):
+                    process.send_signal(signal.SIGKILL)
+                    return
+            except psutil.NoSuchProcess:
+                continue
+        raise AssertionError("there is no such process")
+
+    def until(self, num_lines: int) -> None:
+        while self.num_lines < num_lines:
+            assert self.process.poll() is None, f"the run ended early:\n{self.process.communicate()[0]}"
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        """Whatever state it is in."""
+        for process in self.processes():
+            process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    run = Run(tmp_path)
+    yield run
+    run.end()
+
+
+def write_conversations(folder: Path) -> Path:
+    path = folder / "conversations.jsonl"
+    arguments = json.dumps({"code": "print(2)"})
+    with path.open("w") as file:
+        for a, b in ((12, 35), (7, 150), (264, 89), (900, 11), (31, 478), (625, 16)):
+            messages = [
+                {"role": "system", "content": "Use Python."},
+                {"role": "user", "content": TEXT.format(a, b)},
+                {"role": "assistant", "content": CALL % arguments},
+                {"role": "tool", "content": "2"},
+                {"role": "assistant", "content": "</reason><answer>\\boxed{2}</answer>"},
+            ]
+            file.write(json.dumps({"messages": messages}) + "\n")
+    return path
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(900)
+def test_a_run_survives_the_death_of_each_of_its_parts(run: Run) -> None:
+    run.until(5)
+    run.kill_one(lambda line: line.startswith("ray::EngineActor"))  # an idle one
+    run.until(NUM_SUPERVISED + 1)
+    run.kill_one(lambda line: "sandbox serve" in line)
+    run.until(NUM_SUPERVISED + 2)
+    run.kill_one(lambda line: line.startswith("ray::EngineActor"))
+    run.until(NUM_SUPERVISED + 4)
+    run.kill_one(lambda line: line.startswith("ray::SandboxActor"))
+    run.until(NUM_SUPERVISED + 5)
+    run.kill_one(lambda line: line.startswith("ray::RankActor"))
+    output, _ = run.process.communicate(timeout=600)
+    assert run.process.returncode == 0, output
+    assert "its parts are built anew" in output
+
+    metrics = run.metrics()
+    steps = [(line["phase"], line["step"]) for line in metrics]
+    sizes = {"base": 3, "sft": 50, "rl1": RL_STEPS}
+    assert steps == [(phase, step + 1) for phase, size in sizes.items() for step in range(size)]
+    for line in metrics[NUM_SUPERVISED:]:
+        assert line["rollouts"] + line["dropped"] == ROLLOUTS_PER_STEP
+        assert line["dropped"] == 0, "an engine or a node that dies costs no rollout"
+    assert any(line["calls_per_rollout"] > 0 for line in metrics[NUM_SUPERVISED:])
+
+    deadline_s = time.monotonic() + 30
+    while (left := list(run.processes())) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    assert not left
