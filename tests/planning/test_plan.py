@@ -12,7 +12,8 @@ from rstar2.planning.policy import policy_shape
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = load_config(CONFIGS / "tiny.toml")
-PAPER = load_config(CONFIGS / "qwen3-14b.toml")
+PAPER = load_config(CONFIGS / "qwen3-14b.toml", ["cluster.colocated=true", "engine.num_engines=64"])
+"""Its engines and its learner take turns on all accelerators."""
 FIRST_STAGE = {
     "stages": PAPER.stages[:1],
     "plan": PAPER.plan.model_copy(update={"mean_response_tokens": (2500,)}),
@@ -128,7 +129,7 @@ def test_nothing_helps_a_model_that_is_too_large():
 
 
 def test_a_sandbox_with_few_workers_is_what_to_change_first():
-    changes = advised(paper(sandbox__workers=4))
+    changes = advised(paper(sandbox__workers=4, cluster__sandbox_nodes=1))
     assert changes is not None
     assert changes["sandbox.workers"] > 50
 

@@ -129,6 +129,11 @@ def _stage(config: RunConfig, layout: Layout, stage: StageSection, index: int) -
     )
 
 
+def _sandbox_workers(config: RunConfig) -> int:
+    """Of all nodes, if the run has sandbox nodes."""
+    return config.sandbox.workers * max(1, config.cluster.sandbox_nodes)
+
+
 def _step(config: RunConfig, layout: Layout, workload: Workload, group_size: int) -> StepDuration:
     engine, learner = layout.engine, _learner_group(config, layout)
     engines = EngineGroup(
@@ -147,7 +152,7 @@ def _step(config: RunConfig, layout: Layout, workload: Workload, group_size: int
         on_one_host=layout.device.is_host,
         engines_s=generate_s,
         tail_s=tail_s,
-        sandbox_s=sandbox_s(workload, num_workers=config.sandbox.workers, grading_s=config.plan.grading_s),
+        sandbox_s=sandbox_s(workload, num_workers=_sandbox_workers(config), grading_s=config.plan.grading_s),
         learner_s=learner_s(learner, num_tokens=num_tokens, context_tokens=context_tokens),
         publish_s=publish_s(
             engine.model,

@@ -72,15 +72,15 @@ def _sources_table(title: str, counts: Sequence[SourceCount]) -> Table:
         table.add_column(column, justify="right")
     table.add_column("licence")
     for count in counts:
-        numbers = (count.num_rows, count.num_kept, count.paper)
-        table.add_row(count.name, *map(_number, numbers), count.licence)
+        paper = f"{count.paper:,}" if count.paper else ""
+        table.add_row(count.name, f"{count.num_rows:,}", f"{count.num_kept:,}", paper, count.licence)
     table.add_section()
-    in_all = (sum(c.num_rows for c in counts), sum(c.num_kept for c in counts))
-    table.add_row("in all", *map(_number, in_all))
+    table.add_row("in all", f"{sum(c.num_rows for c in counts):,}", f"{sum(c.num_kept for c in counts):,}")
     return table
 
 
 def _filters_table(counts: Sequence[SourceCount]) -> Table:
+    """Of the filters that dropped something."""
     table = plain_table()
     table.add_column("source")
     table.add_column("filter")
@@ -88,11 +88,7 @@ def _filters_table(counts: Sequence[SourceCount]) -> Table:
         table.add_column(column, justify="right")
     for count in counts:
         for filtered in count.filters:
-            dropped = filtered.num_before - filtered.num_after
-            numbers = (filtered.num_before, dropped, filtered.num_after)
-            table.add_row(count.name, filtered.name, *(f"{number:,}" for number in numbers))
+            if dropped := filtered.num_before - filtered.num_after:
+                numbers = (filtered.num_before, dropped, filtered.num_after)
+                table.add_row(count.name, filtered.name, *(f"{number:,}" for number in numbers))
     return table
-
-
-def _number(number: int) -> str:
-    return f"{number:,}" if number else "-"
