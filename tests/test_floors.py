@@ -95,6 +95,8 @@ LIBRARIES = {
     "mcp_types": ("tools.mcp_client",),
     "httpx2": ("tools.mcp_connection",),
     "typer": ("cli",),
+    "tensorboard": ("telemetry.tensorboard_sink",),
+    "wandb": ("telemetry.wandb_sink",),
     **dict.fromkeys(
         ("aiohttp", "fastapi", "http", "httpx", "requests", "starlette", "urllib", "uvicorn"), HTTP
     ),

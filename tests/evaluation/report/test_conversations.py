@@ -98,8 +98,8 @@ def test_what_roc_held_against_it_is_shown_where_it_was_recorded():
 
 
 def test_entropies_come_with_the_turns_they_belong_to():
-    score = {"texts": ["so", "!"], "entropies_nats": [0.123, 1.456], "kinds": [None, "forking"]}
+    score = {"pieces": ["so", "!"], "entropies_nats": [0.123, 1.456], "kinds": [None, "forking"]}
     found = conversation(record([model("so!")], [None], []), [score])
     assert found.tokens == (
-        ScoredTokens(texts=("so", "!"), entropies_nats=(0.12, 1.46), kinds=(None, "forking")),
+        ScoredTokens(pieces=("so", "!"), entropies_nats=(0.12, 1.46), kinds=(None, "forking")),
     )

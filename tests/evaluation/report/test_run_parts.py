@@ -111,11 +111,11 @@ def test_entropies_appear_when_somebody_has_computed_them(run):
         return [c["tokens"] for c in json.loads(parts.read()[f"rollouts/{occasion}"])]
 
     assert tokens("evaluation/rl1/2") == [[], []]
-    turn = {"texts": ["6"], "entropies_nats": [0.5], "kinds": ["answer"]}
-    score = {"phase": "rl1", "problem": "gcd-1", "index": 1, "turns": [turn]}
-    JsonLines(run / "entropies.jsonl").append(score)
+    turn = {"pieces": ["6"], "entropies_nats": [0.5], "kinds": ["answer"]}
+    key = {"phase": "evaluation/rl1", "step": 2, "problem": "gcd-1", "index": 1}
+    JsonLines(run / "entropies.jsonl").append({**key, "turns": [turn]})
     assert tokens("evaluation/rl1/2") == [[], [turn]]
-    assert tokens("rl1/1") == [[]], "it was played by the policy of another step"
+    assert tokens("rl1/1") == [[]]
 
 
 def test_a_task_that_a_phase_does_not_have_is_a_gap():

@@ -35,7 +35,7 @@ class Part:
 class ScoredTokens:
     """What the model wrote in one turn, token by token as it was sampled; equally many of each."""
 
-    texts: tuple[str, ...]
+    pieces: tuple[str, ...]
     entropies_nats: tuple[float, ...]
     kinds: tuple[str | None, ...]
     """What an uncertain token is (`evaluation.behaviour.entropy.Kind`); None for all others."""
@@ -143,7 +143,7 @@ def _turn_parts(turn: int, text: str, call: str | None, status: ToolStatus | Non
 def _scored_tokens(score: Mapping[str, Any]) -> ScoredTokens:
     """Entropies to two digits, as a colour shows no more."""
     return ScoredTokens(
-        texts=tuple(score["texts"]),
+        pieces=tuple(score["pieces"]),
         entropies_nats=tuple(round(entropy, 2) for entropy in score["entropies_nats"]),
         kinds=tuple(score["kinds"]),
     )

@@ -1,20 +1,17 @@
-"""Entropies of a run's rollouts, where `rstar2 analyze` computed them: RUN/entropies.jsonl.
+"""Entropies of a run's rollouts, where `rstar2 analyze` computed them: RUN/entropies.jsonl, a line each.
 
-    {"phase": "rl1", "problem": ..., "index": ...,
-     "turns": [{"texts": [...], "entropies_nats": [...], "kinds": [...]}, ...]}
-
-A phase stands for its evaluation, which its own model played.
+{"phase": ..., "step": ..., "problem": ..., "index": ...,
+ "turns": [{"pieces": [...], "entropies_nats": [...], "kinds": [...]}, ...]}
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rstar2.evaluation.report.conversations import Record
+from rstar2.evaluation.report.conversations import Record, key
 from rstar2.telemetry import Follower
 
 FILE_NAME = "entropies.jsonl"
-_EVALUATION = "evaluation/"
 
 
 class ScoreFile:
@@ -22,23 +19,19 @@ class ScoreFile:
 
     def __init__(self, folder: Path) -> None:
         self._follower = Follower(folder / FILE_NAME)
-        self._begins: dict[tuple[str, str, int], int] = {}
+        self._begins: dict[tuple[str, int, str, int], int] = {}
 
     def refresh(self) -> int:
         """Look for new lines; how many rollouts are scored by now."""
         for line in self._follower.new_lines(on_cut_back=self._begins.clear):
-            self._begins[_key(line.record, _EVALUATION + line.record["phase"])] = line.begin
+            self._begins[key(line.record)] = line.begin
         return len(self._begins)
 
     def turns(self, record: Record) -> Sequence[Mapping[str, Any]]:
         """Of one rollout; nothing if nobody scored it."""
-        begin = self._begins.get(_key(record, record["phase"]))
+        begin = self._begins.get(key(record))
         if begin is None:
             return ()
         line = next(Follower(self._follower.path, begin=begin).new_lines(on_cut_back=lambda: None), None)
         turns: Sequence[Mapping[str, Any]] = line.record["turns"] if line else ()
         return turns
-
-
-def _key(record: Record, phase: str) -> tuple[str, str, int]:
-    return phase, record["problem"], record["index"]

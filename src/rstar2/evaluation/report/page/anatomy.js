@@ -5,6 +5,8 @@ const works = {
   tools: "only tools", reward: "only grading", idle: "idle",
 };
 const lanes = { generation: "turns at engines", tools: "tool calls", reward: "gradings", learner: "learner" };
+const WIDEST_STEP = 60;
+const SHORTEST_S = 0.005;  // written as 0.00 s, and left out
 const chosenStep = { run: 0, place: null };  // place null: the last step, also when a live run goes on
 
 function drawAnatomy() {
@@ -48,7 +50,7 @@ function stepBars(steps, width) {
   const box = { left: 44, right: width - 8, top: 22, bottom: 150 };
   const peak = Math.max(...steps.map((step) => step.wall_s), 1e-9);
   const tick = tickStep(0, peak, 4), top = Math.ceil(peak / tick - 1e-9) * tick;
-  const slot = (box.right - box.left) / steps.length;
+  const slot = Math.min(WIDEST_STEP, (box.right - box.left) / steps.length);
   const x = (n) => box.left + (n + 0.5) * slot, y = (s) => box.bottom - (s / top) * (box.bottom - box.top);
   const grid = ticks(0, top, tick).flatMap((value) => [
     svg("line", { class: "grid", x1: box.left, x2: box.right, y1: y(value), y2: y(value) }),
@@ -80,7 +82,7 @@ function stepBars(steps, width) {
 const stepText = (step) => `${step.phase}, step ${step.step}: ${seconds(step.wall_s)}`;
 
 function course(step, width) {
-  const shares = Object.keys(works).filter((work) => step.shares_s[work] !== undefined).map((work) =>
+  const shares = Object.keys(works).filter((work) => step.shares_s[work] >= SHORTEST_S).map((work) =>
     el("span", { class: `share ${work}` }, `${works[work]} ${seconds(step.shares_s[work])}`));
   const head = el("p", { class: "shares", role: "status" }, el("b", {}, stepText(step)), ...shares);
   if (!step.in_flight) return el("div", {}, head, note("Its course was not kept: only these seconds are known."));
@@ -103,17 +105,18 @@ function lane(name, counts, x, top, height) {
   const peak = Math.max(...counts), floor = top + height;
   const y = (count) => floor - (peak ? count / peak : 0) * (height - 4);
   const path = counts.map((count, part) => `L${x(part).toFixed(1)},${y(count).toFixed(1)} L${x(part + 1).toFixed(1)},${y(count).toFixed(1)}`).join(" ");
-  const most = name === "learner" ? "" : `, up to ${written(peak)}`;
+  const most = !peak ? "hardly any" : name === "learner" ? "" : `up to ${Math.ceil(peak)}`;
   return [
     svg("line", { class: "grid", x1: x(0), x2: x(counts.length), y1: floor, y2: floor }),
     svg("path", { class: `work ${name}`, d: `M${x(0)},${floor} ${path} L${x(counts.length)},${floor} Z` }),
     svg("text", { class: "lane", x: 0, y: top + height / 2 + 2 }, lanes[name]),
-    svg("text", { x: 0, y: top + height / 2 + 16 }, peak ? most.slice(2) : "none"),
+    svg("text", { x: 0, y: top + height / 2 + 16 }, most),
   ];
 }
 
 function stageShares(steps) {
-  const spans = stepSpans(steps), shown = Object.keys(works).filter((work) => steps.some((step) => step.shares_s[work]));
+  const spans = stepSpans(steps);
+  const shown = Object.keys(works).filter((work) => steps.some((step) => step.shares_s[work] >= SHORTEST_S));
   const rows = spans.map(({ name, first, last }) => {
     const part = steps.slice(first, last + 1), wall = sum(part.map((step) => step.wall_s)) || 1;
     const cells = shown.map((work) => el("td", {}, percent(sum(part.map((step) => step.shares_s[work] ?? 0)) / wall)));

@@ -2,7 +2,7 @@
 
 const errors = ["exception", "time_limit", "memory_limit", "malformed", "unknown_tool", "bad_arguments"];
 const speakers = { "text": "model", "code": "model calls a tool", "bad call": "model tries to call a tool", "result": "result" };
-const HOT_NATS = 2;  // entropy of the strongest colour
+const HOT_NATS = 2;  // entropy of the strongest colour, and of all above
 let isColoured = false;
 
 function conversation(c) {
@@ -28,20 +28,23 @@ function part(c, p, n) {
 }
 
 function tokens(scored) {
-  const shown = scored.texts.map((text, n) => {
+  const shown = scored.pieces.map((piece, n) => {
     const nats = scored.entropies_nats[n], kind = scored.kinds[n];
-    const heat = Math.min(1, nats / HOT_NATS) * 0.75;
     return el("span", {
-      class: kind ? "token uncertain" : "token", title: `${nats.toFixed(2)} nats${kind ? `, ${kind}` : ""}`,
-      style: `background: rgba(var(--warm), ${heat.toFixed(2)})`,
-    }, text.replaceAll("\n", "\u21b5\n"));
+      class: kind ? "token uncertain" : "token", title: `${nats.toFixed(2)} nats${kind ? `, ${kind}` : ""}`, style: heat(nats),
+    }, piece.replaceAll("\n", "\u21b5\n"));
   });
   return el("pre", { class: "tokens" }, ...shown);
 }
 
+// By the square root: most tokens are nearly certain, and a tenth of a nat is to be seen.
+const heat = (nats) => `background: rgba(var(--warm), ${(Math.sqrt(Math.min(1, nats / HOT_NATS)) * 0.75).toFixed(2)})`;
+
 function legend(c) {
   if (!c.tokens.length) return note("Entropies of this rollout are not known: rstar2 analyze computes them.");
-  return el("p", { class: "note legend" }, "0 ", el("span", { class: "scale" }), ` ${HOT_NATS} nats and more; underlined: the uncertain tokens. Point at a token to read it.`);
+  return el("p", { class: "note legend" }, "nats: ",
+    ...[0.02, 0.1, 0.5, 1, HOT_NATS].map((nats) => el("span", { class: "token sample", style: heat(nats) }, String(nats))),
+    " Underlined: the uncertain fifth. Point at a token to read it.");
 }
 
 function entropyToggle() {

@@ -24,7 +24,7 @@ function draw() {
   show(at("phases"), [["table", runs.map((run) => run.phases), () => phaseTable(runs)]]);
   show(at("tasks"), runs.map((run, n) => [String(n), [run.tasks, captions[n]], ([tasks, caption]) => taskTable(tasks, caption)]));
   const behaviour = runs.flatMap((run, n) => run.behaviour.map((found) => ({ ...found, title: [captions[n], found.title].filter(Boolean).join(": ") })));
-  at("behaviour").hidden = !behaviour.length;
+  at("behaviour").hidden = at("behaviour-link").hidden = !behaviour.length;
   show(at("behaviour-tables"), behaviour.map((found) => [found.title, found, textTable]));
   show(at("curves"), sharedCharts(runs).map((chart) => [chart.title, chart, figure]));
   show(at("configs"), runs.map((run, n) => [String(n), run.about.config, (config) =>

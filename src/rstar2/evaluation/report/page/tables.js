@@ -6,14 +6,14 @@ function table(heads, rows) {
 const columnHeads = (names) => names.map((name) => el("th", { scope: "col" }, name));
 const row = (name, cells) => el("tr", {}, el("th", { scope: "row" }, name), ...cells);
 
+// Runs that are compared stand below each other, phase by phase.
 function phaseTable(runs) {
   const heads = page.head.columns.map((c) => el("th", { scope: "col", title: c.meaning }, c.title));
-  if (runs.length > 1) heads.unshift(...columnHeads(["run"]));
-  const rows = runs.flatMap((run, number) => run.phases.map(([phase, ...cells]) => {
-    const tds = cells.map((cell) => el("td", {}, cell));
-    if (runs.length === 1) return row(phase, tds);
-    return row(nameOf(number), [el("td", {}, phase), ...tds]);
-  }));
+  if (runs.length > 1) heads.splice(1, 0, ...columnHeads(["run"]));
+  const phases = [...new Set(runs.flatMap((run) => run.phases.map(([phase]) => phase)))];
+  const rows = phases.flatMap((wanted) => runs.flatMap((run, number) =>
+    run.phases.filter(([phase]) => phase === wanted).map(([phase, ...cells]) =>
+      row(phase, [...(runs.length > 1 ? [nameOf(number)] : []), ...cells].map((cell) => el("td", {}, cell))))));
   return rows.length ? table(heads, rows) : note("No phase has ended yet.");
 }
 
@@ -29,7 +29,8 @@ function taskTable(tasks, caption) {
 
 // A table of rstar2 analyze: cells as they are to be read.
 function textTable({ title, columns, rows }) {
-  const drawn = rows.map(([first, ...cells]) => row(first, cells.map((cell) => el("td", {}, cell))));
+  const drawn = rows.map(([first, ...cells]) =>
+    row(first, cells.map((cell) => el("td", cell.length > 40 ? { class: "long" } : {}, cell))));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
     el("h3", {}, title), table(columnHeads(columns), drawn));
 }
