@@ -1,11 +1,17 @@
-"""Remote objects without another process: they die when told to."""
+"""Remote objects without another process: they die when told to.
+
+Test modules import Ray, which reads its environment then: as `runtime.connected` would set it.
+"""
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
 
 from rstar2.cluster.remote import Lost
+
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 class Here:

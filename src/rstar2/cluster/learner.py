@@ -17,6 +17,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from torch import distributed
 
 from rstar2.cluster.actors import Cluster, first_line
+from rstar2.cluster.runtime import LOOPBACK
 from rstar2.errors import LearnerError
 from rstar2.learner.crew import RankFactory
 from rstar2.learner.rendezvous import DeviceType, join
@@ -24,7 +25,6 @@ from rstar2.learner.rendezvous import DeviceType, join
 _AGREEMENT_S = 5.0
 """After one rank's failure, how long others have to fail alike."""
 _LEAVE_S = 10.0
-_LOOPBACK = "127.0.0.1"
 
 
 class RankActor:
@@ -37,7 +37,7 @@ class RankActor:
     def address(self) -> str:
         """Where the others can meet this one; on a cluster of one machine nobody else can."""
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        if host == _LOOPBACK:
+        if host == LOOPBACK:
             self._folder = tempfile.TemporaryDirectory(prefix="rstar2-ranks-")
             return (Path(self._folder.name) / "store").as_uri()
         with socket.socket() as probe:

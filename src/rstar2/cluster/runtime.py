@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 """In place of an address: start one here."""
+LOOPBACK = "127.0.0.1"
+"""What the node of such a cluster calls itself."""
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -51,6 +53,9 @@ def connected(address: str, blocks: Sequence[Block]) -> Iterator["Cluster"]:
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
     try:
+        if address == LOCAL:
+            node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+            assert node == LOOPBACK, "ray was imported before its environment was set: others can reach it"
         yield Cluster(booked(blocks), blocks)
     finally:
         ray.shutdown()

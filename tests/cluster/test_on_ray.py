@@ -1,0 +1,151 @@
+"""Each kind of part in real processes of a Ray cluster on this machine, killed."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+pytest.importorskip("ray")
+
+from rstar2.cluster.actors import Cluster
+from rstar2.cluster.engine import ActorEngine
+from rstar2.cluster.engine_actor import CountingEngine, EngineActor
+from rstar2.cluster.fleet import Fleet
+from rstar2.cluster.layout import Block, Bundle
+from rstar2.cluster.learner import RayCrew
+from rstar2.cluster.runtime import LOCAL, connected
+from rstar2.cluster.sandbox import sandbox_nodes
+from rstar2.cluster.sandbox_actor import SandboxActor
+from rstar2.config import SandboxSection
+from rstar2.engines.torch_engine import TorchEngine
+from rstar2.errors import CheckpointError, LearnerError
+from rstar2.models.loading import build_tiny
+from rstar2.types import GenerationRequest, Program, ToolStatus
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(300),
+    # Ray's own: a file of its log that nobody closes, and a warning of what will change.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning"),
+]
+
+BLOCKS = (
+    Block(name="learner", strategy="PACK", bundles=(Bundle(cpus=1.0),) * 2),
+    Block(name="engines", strategy="PACK", bundles=(Bundle(cpus=1.0),)),
+    Block(name="sandbox", strategy="SPREAD", bundles=(Bundle(cpus=1.0),)),
+)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with connected(LOCAL, BLOCKS) as cluster:
+        yield cluster
+
+
+def processes(kind: str) -> list[psutil.Process]:
+    """Ours, by their actor's class."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if child.name().startswith(f"ray::{kind}"[:15])]
+
+
+def test_ray_listens_on_the_loopback_address_alone(cluster: Cluster) -> None:
+    children = psutil.Process().children(recursive=True)
+    listening = {
+        connection.laddr.ip
+        for child in children
+        for connection in child.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert listening
+
+
+def test_a_turn_whose_engine_is_killed_is_written_again_token_by_token(cluster: Cluster) -> None:
+    async def build() -> CountingEngine:
+        model = build_tiny(
+            vocab_size=53, hidden_size=24, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=12,
+            mlp_size=31, max_positions=2048, seed=0, eos_token_id=52,
+        )  # fmt: skip
+        return TorchEngine(model, eos_token_id=52, kv_tokens=4096, max_running=8)
+
+    request = GenerationRequest(
+        rollout_id="r", group_id="g", token_ids=(3, 5, 7), prompt_length=3, max_new_tokens=700,
+        max_total_tokens=1000, temperature=1.0, top_p=1.0, seed=11,
+    )  # fmt: skip
+
+    async def scenario() -> None:
+        alone = await build()
+        expected = await alone.generate(request)
+        await alone.close()
+        engine = ActorEngine(0, Fleet(1), cluster.launcher(EngineActor, "engines", 0), build)
+        await engine.start()
+        turn = asyncio.ensure_future(engine.generate(request))
+        while not engine.load().kv_tokens_used > 20:
+            assert not turn.done(), "the turn was over before the engine could be killed"
+            await asyncio.sleep(0.01)
+        (process,) = processes("EngineActor")
+        process.send_signal(signal.SIGKILL)
+        written = await turn
+        assert written.token_ids == expected.token_ids
+        assert engine.num_replacements == 1
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_sandbox_server_that_is_killed_is_replaced_and_its_program_runs_again(cluster: Cluster) -> None:
+    async def scenario() -> None:
+        launches = [cluster.launcher(SandboxActor, "sandbox", 0)]
+        async with sandbox_nodes(launches, SandboxSection(workers=2)) as (sandbox, (node,)):
+            slow = Program(code="import time; time.sleep(1.5); print(6 * 7)")
+            running = asyncio.ensure_future(sandbox.run(slow))
+            await asyncio.sleep(0.5)
+            (actor,) = processes("SandboxActor")
+            server = actor.children()[0]
+            server.send_signal(signal.SIGKILL)
+            result = await running
+            assert (result.status, result.stdout) == (ToolStatus.OK, "42\n")
+            assert node.num_replacements == 1
+            (actor,) = processes("SandboxActor")
+            servers = actor.children(recursive=True)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, servers, 10)
+        assert not alive
+
+    asyncio.run(scenario())
+
+
+def test_ranks_answer_together_fail_together_and_end_together(cluster: Cluster) -> None:
+    class Member:
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def sum_of(self, values: list[float]) -> float:
+            import torch
+
+            mine = torch.tensor(values[self.rank])
+            torch.distributed.all_reduce(mine)
+            return float(mine)
+
+        def fail(self) -> None:
+            raise CheckpointError("the disk is gone")
+
+        def die(self, rank: int) -> None:
+            if self.rank == rank:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.sum_of([1.0, 2.0])
+
+    crew = RayCrew(cluster, lambda rank, num_ranks: Member(rank), 2, device_type="cpu")
+    assert crew.call("sum_of", [3.0, 4.0]) == [7.0, 7.0]
+    with pytest.raises(CheckpointError, match="the disk is gone"):
+        crew.call("fail")
+    assert crew.call("sum_of", values=[3.0, 5.0]) == [8.0, 8.0], "an error that all agree on costs nothing"
+    with pytest.raises(LearnerError, match="rank 1 of 2 is lost"):
+        crew.call("die", 1)
+    with pytest.raises(LearnerError, match="build the learner anew"):
+        crew.call("sum_of", [1.0, 2.0])
+    _, alive = psutil.wait_procs(processes("RankActor"), 10)
+    assert not alive
+    crew.close()

@@ -1,0 +1,48 @@
+"""What `rstar2 train` does when the learner is lost."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstar2.config import RunConfig
+from rstar2.errors import LearnerError
+from rstar2.training.parts import SilentWatcher
+from rstar2.verbs import train
+
+
+def lose_learner(monkeypatch: pytest.MonkeyPatch, folder: Path, *, writes: list[str | None]) -> list[int]:
+    """Attempts that each write a checkpoint or none, and then lose the learner; the last one succeeds."""
+    attempts: list[int] = []
+
+    async def attempt(*_: Any) -> dict[str, Any]:
+        attempts.append(len(attempts))
+        if len(attempts) > len(writes):
+            return {"stages": []}
+        if name := writes[len(attempts) - 1]:
+            (folder / "checkpoints" / name).mkdir(parents=True)
+        raise LearnerError("learner rank 1 of 2 ended")
+
+    monkeypatch.setattr(train, "_train", attempt)
+    return attempts
+
+
+def test_a_lost_learner_is_built_anew_as_long_as_checkpoints_come(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    attempts = lose_learner(
+        monkeypatch, tmp_path, writes=["step-00000001", None, None, "step-00000002", None]
+    )
+    train._train_to_the_end(RunConfig(), tmp_path, SilentWatcher(), None)
+    assert len(attempts) == 6
+
+
+def test_a_learner_that_is_lost_again_and_again_is_given_up_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    attempts = lose_learner(monkeypatch, tmp_path, writes=[None] * 9)
+    with pytest.raises(
+        LearnerError, match="given up after 3 restarts without a new checkpoint: learner rank 1"
+    ):
+        train._train_to_the_end(RunConfig(), tmp_path, SilentWatcher(), None)
+    assert len(attempts) == 4
