@@ -81,20 +81,23 @@ def scored(
 ) -> ScoredRollout:
     """The rollout with the entropy of every token but its first, which nothing comes before."""
     assert len(entropies_nats) == len(rollout.token_ids) - 1
-    places = [range(turn.start, turn.start + len(turn.token_ids)) for turn in rollout.turns]
-    written = [entropies_nats[place - 1] for turn in places for place in turn]
-    is_uncertain = iter(highest(written, uncertain_share))
+    begins = [turn.start - 1 for turn in rollout.turns]
+    written = [
+        tuple(entropies_nats[begin : begin + len(turn.token_ids)])
+        for begin, turn in zip(begins, rollout.turns, strict=True)
+    ]
+    is_uncertain = iter(highest([entropy for turn in written for entropy in turn], uncertain_share))
     end_of_turn = tokenizer.decode([tokenizer.eos_token_id])
     turns = []
     after: ToolStatus | None = None
-    for turn, turn_places in zip(rollout.turns, places, strict=True):
+    for turn, entropies in zip(rollout.turns, written, strict=True):
         pieces = token_texts(tokenizer, turn.token_ids)
         found = regions(pieces, end_of_turn=end_of_turn)
         flags = [next(is_uncertain) for _ in pieces]
         turns.append(
             ScoredTurn(
                 pieces=tuple(pieces),
-                entropies_nats=tuple(entropies_nats[place - 1] for place in turn_places),
+                entropies_nats=entropies,
                 regions=found,
                 kinds=kinds(found, flags, answers_response=after is not None),
                 after=after,
@@ -112,22 +115,20 @@ def highest(values: Sequence[float], share: float) -> list[bool]:
 
 
 def kinds(
-    regions: Sequence[Region], is_uncertain: Sequence[bool], *, answers_response: bool
+    of_tokens: Sequence[Region], is_uncertain: Sequence[bool], *, answers_response: bool
 ) -> tuple[Kind | None, ...]:
     """The kind of every uncertain token of a turn."""
-    found = [_KIND_OF_REGION[r] if flag else None for r, flag in zip(regions, is_uncertain, strict=True)]
-    if answers_response:
-        text = [place for place, region in enumerate(regions) if region is Region.TEXT]
-        for run in dense_runs([is_uncertain[place] for place in text]):
-            if run.start < _LATEST_START_TOKENS:
-                for place in (text[number] for number in run):
-                    found[place] = Kind.REFLECTION if is_uncertain[place] else None
-    return tuple(found)
+    text = [place for place, region in enumerate(of_tokens) if region is Region.TEXT]
+    runs = dense_runs([is_uncertain[place] for place in text]) if answers_response else []
+    reacting = {text[number] for run in runs if run.start < _LATEST_START_TOKENS for number in run}
+    return tuple(
+        None if not flag else Kind.REFLECTION if place in reacting else _KIND_OF_REGION[region]
+        for place, (region, flag) in enumerate(zip(of_tokens, is_uncertain, strict=True))
+    )
 
 
 def dense_runs(is_uncertain: Sequence[bool]) -> list[range]:
-    """Stretches from one uncertain token to another with at most 2 certain ones between any two, if they
-    hold 3 uncertain ones or more."""
+    """Stretches of three uncertain tokens or more, with at most two certain ones between any two of them."""
     places = [place for place, flag in enumerate(is_uncertain) if flag]
     breaks = [n for n, (a, b) in enumerate(pairwise(places), start=1) if b - a > _LONGEST_GAP_TOKENS + 1]
     stretches = [places[a:b] for a, b in pairwise([0, *breaks, len(places)])]
