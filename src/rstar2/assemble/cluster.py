@@ -76,11 +76,13 @@ async def _machines_on(cluster: Cluster, config: RunConfig) -> AsyncIterator[tup
     ]
     nodes: list[SandboxNode] = []
     async with AsyncExitStack() as stack:
-        sandbox: AbstractAsyncContextManager[WorkerPool | ClusterSandbox] = new_sandbox(config.sandbox)
+        sandbox: AbstractAsyncContextManager[WorkerPool | ClusterSandbox]
         if num_nodes:
             launches = [cluster.launcher(SandboxActor, "sandbox", n) for n in range(num_nodes)]
             shared, nodes = await stack.enter_async_context(sandbox_nodes(launches, config.sandbox))
             sandbox = nullcontext(shared)
+        else:
+            sandbox = new_sandbox(config.sandbox)
         for engine in engines:
             stack.push_async_callback(engine.close)
         await together(engine.start() for engine in engines)
