@@ -1,7 +1,7 @@
 """Who may begin when, under any durations; time is counted in rounds of the event loop."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 
@@ -137,6 +137,28 @@ def test_with_lag_they_work_at_the_same_time() -> None:
     shop = Shop(1, repeat(5), repeat(5))
     run(shop, 3)
     assert shop.was_ever_open("play", "learn")
+
+
+async def rounds_of(work: Coroutine[None, None, None]) -> int:
+    """Of the event loop, until the work has ended."""
+    task, num_rounds = asyncio.create_task(work), 0
+    while not task.done():
+        await asyncio.sleep(0)
+        num_rounds += 1
+    return num_rounds
+
+
+@pytest.mark.parametrize(("play", "learn"), [(50, 30), (30, 50)])
+def test_a_step_takes_as_long_as_the_slower_side_instead_of_both(play: int, learn: int) -> None:
+    num_batches, handing_over = 10, 10
+    rounds = {
+        max_lag: asyncio.run(
+            rounds_of(Shop(max_lag, repeat(play), repeat(learn)).overlap().run(0, num_batches - 1))
+        )
+        for max_lag in (0, 1)
+    }
+    assert rounds[0] >= num_batches * (play + learn)
+    assert rounds[1] <= num_batches * (max(play, learn) + handing_over) + min(play, learn)
 
 
 def test_engines_run_no_further_ahead_than_the_lag() -> None:
