@@ -1,6 +1,7 @@
-"""`rstar2 view`: the page of a run, live on this machine, until Ctrl-C."""
+"""`rstar2 view`: the page of a run, live on this machine, until a signal says stop."""
 
 import asyncio
+import signal
 import socket
 from pathlib import Path
 
@@ -17,7 +18,10 @@ def view(folder: Path, *, port: int) -> None:
 
 
 async def _view(folder: Path, bound: socket.socket) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with listening(live_page(folder), bound):
         begun = "" if folder.is_dir() else ", which does not exist yet: the page waits for it"
         console.print(f"ready: {url_of(bound)} shows {folder}{begun}; Ctrl-C ends it", soft_wrap=True)
-        await asyncio.Event().wait()
+        await stop.wait()

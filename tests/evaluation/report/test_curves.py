@@ -46,3 +46,9 @@ def test_every_chart_names_its_unit():
     found = charts([{"phase": "rl1", **dict.fromkeys(keys, 1.0)}])
     assert len(found) == len(keys)
     assert all(chart.unit and chart.x_label for chart in found)
+
+
+def test_trouble_has_a_chart_only_where_there_was_some():
+    calm = {"phase": "rl1", "dropped": 0.0, "lag_versions": 0.0, "learner_clip_fraction": 0.0}
+    assert charts([calm, calm]) == []
+    assert [chart.title for chart in charts([calm, calm | {"dropped": 2.0}])] == ["Lost rollouts"]

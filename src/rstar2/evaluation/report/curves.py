@@ -51,6 +51,8 @@ class _Plan:
     unit: str
     lines: Mapping[str, str]
     format: Format = "number"
+    is_trouble: bool = False
+    """Usually 0 at every step, and then not worth a chart."""
 
 
 _RL_PLANS = (
@@ -81,11 +83,30 @@ _RL_PLANS = (
     ),
     _Plan(title="Policy loss", unit="per token", lines={"loss": "learner_loss"}),
     _Plan(title="Gradient norm", unit="before clipping", lines={"norm": "learner_grad_norm"}),
+    _Plan(
+        title="Tokens held back",
+        unit="share of tokens",
+        format="share",
+        lines={"clipped": "learner_clip_fraction", "capped": "learner_capped_fraction"},
+        is_trouble=True,
+    ),
     _Plan(title="Entropy", unit="nats per token", lines={"entropy": "learner_entropy_nats"}),
     _Plan(
         title="Engine against learner",
         unit="mean |difference of log-probs|, nats",
         lines={"mismatch": "learner_mismatch"},
+    ),
+    _Plan(
+        title="Age of what was learned from",
+        unit="versions of the weights",
+        lines={"lag": "lag_versions"},
+        is_trouble=True,
+    ),
+    _Plan(
+        title="Lost rollouts",
+        unit="dropped after retries, per step",
+        lines={"lost": "dropped"},
+        is_trouble=True,
     ),
     _Plan(
         title="Time of a step",
@@ -108,11 +129,17 @@ def charts(records: Iterable[Record]) -> list[Chart]:
     for phase, plan in _SUPERVISED_PLANS.items():
         of_phase = [record for record in records if record["phase"] == phase]
         all_charts.append(_chart(plan, of_phase, x_label="step"))
-    return [chart for chart in all_charts if any(line.points for line in chart.lines)]
+    return [chart for chart in all_charts if chart is not None]
 
 
-def _chart(plan: _Plan, records: Sequence[Record], *, x_label: str, spans: tuple[Span, ...] = ()) -> Chart:
+def _chart(
+    plan: _Plan, records: Sequence[Record], *, x_label: str, spans: tuple[Span, ...] = ()
+) -> Chart | None:
+    """None where there is nothing to see."""
     lines = tuple(Line(label=label, points=_points(records, key)) for label, key in plan.lines.items())
+    values = [value for line in lines for _, value in line.points]
+    if not values or (plan.is_trouble and not any(values)):
+        return None
     return Chart(
         title=plan.title, unit=plan.unit, format=plan.format, x_label=x_label, lines=lines, spans=spans
     )
