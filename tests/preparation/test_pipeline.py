@@ -10,7 +10,10 @@ import pytest
 
 from rstar2.config import PreparationConfig, load_section, parse_section
 from rstar2.preparation import Job, Manifest, prepare
+from rstar2.protocol.template import Template, chatml_template
+from rstar2.protocol.tokenizer import train_tokenizer
 from rstar2.training.conversations import read_conversations
+from rstar2.training.sft import conversation_sample
 from rstar2.types import Problem
 
 CONFIG = Path(__file__).parents[2] / "configs/data.toml"
@@ -97,6 +100,29 @@ def test_what_is_prepared_is_what_sft_reads(write, published, tmp_path):
     conversations = read_conversations(tmp_path / "sft.jsonl")
     assert len(conversations) == 7
     assert all(conversation.tools is not None for conversation in conversations)
+
+
+def test_what_is_prepared_is_rendered_with_its_own_tools_and_calls(write, published, tmp_path):
+    prepared(files_config(write, published), tmp_path)
+    tokenizer = train_tokenizer([], vocab_size=300, chat_template=chatml_template())
+    template = Template(tokenizer, system="", user="{question}")
+    texts = {}
+    for record, conversation in zip(
+        records(tmp_path / "sft.jsonl"), read_conversations(tmp_path / "sft.jsonl"), strict=True
+    ):
+        sample = conversation_sample(template, conversation)
+        said = [token for token, is_said in zip(sample.token_ids, sample.loss_mask, strict=True) if is_said]
+        texts[record["source"]] = (tokenizer.decode(sample.token_ids), tokenizer.decode(said))
+    whole, said = texts["toolace"]
+    assert '{"name": "add_numbers", "description": "Add."' in whole
+    assert '</tool_call><tool_call>{"name": "add_numbers", "arguments": {"x": -1.5}}</tool_call>' in said
+    whole, said = texts["glaive"]
+    assert 'I look it up.<tool_call>{"name": "get_rate"' in said
+    assert '<tool_response>\n{"rate": 1.1}\n</tool_response>' in whole
+    assert "<tool_response>" not in said
+    assert '"arguments": {"code": "print(7)", "input": ""}' in texts["magicoder-oss"][1]
+    assert "# Tools" not in texts["tulu3"][0]
+    assert said.count("<|im_end|>") == 2
 
 
 def test_the_second_time_nothing_is_made(write, published, tmp_path):

@@ -18,7 +18,7 @@ def cleaned(*pairs: tuple[str, Any], name: str = "s", source: ProblemSource = SO
     rows = [
         Columns(f"row {n}", {"question": q, "answer": a, "kind": "good"}) for n, (q, a) in enumerate(pairs)
     ]
-    return clean_problems(name, source, rows, max_digits=5, banned=benchmark_grams([LONG]))
+    return clean_problems(name, source, rows, max_digits=5, max_chars=60, banned=benchmark_grams([LONG]))
 
 
 def dropped(count) -> dict[str, int]:
@@ -35,6 +35,7 @@ def test_every_filter_drops_what_the_paper_names():
         ("e", "2 and 3"),
         ("f", "x + 1"),
         ("g", "123456"),
+        ("g" * 61, "1"),
         ("h", "1"),
         ("H", "2"),  # contradicts it
         ("i", 5),
@@ -51,15 +52,16 @@ def test_every_filter_drops_what_the_paper_names():
         "answers of parts": 2,
         "no integers": 1,
         "huge answers": 1,
+        "long questions": 1,
         "contradictions": 2,
         "8-gram overlap": 1,
     }
-    assert (count.num_rows, count.num_kept) == (14, 3)
+    assert (count.num_rows, count.num_kept) == (15, 3)
 
 
 def test_rows_of_another_kind_are_passed_over():
     row = Columns("row 0", {"question": "a", "answer": "7", "kind": "bad"})
-    problems, count = clean_problems("s", SOURCE, [row], max_digits=5, banned=())
+    problems, count = clean_problems("s", SOURCE, [row], max_digits=5, max_chars=60, banned=())
     assert problems == []
     assert dropped(count) == {"of other rows": 1}
 
@@ -68,7 +70,12 @@ def test_rows_of_another_kind_are_passed_over():
 def test_a_row_without_its_columns_is_an_error(row):
     with pytest.raises(DataError, match=r"row 0.*'(question|answer)'"):
         clean_problems(
-            "s", ProblemSource(hub="x/y", licence=""), [Columns("row 0", row)], max_digits=5, banned=()
+            "s",
+            ProblemSource(hub="x/y", licence=""),
+            [Columns("row 0", row)],
+            max_digits=5,
+            max_chars=60,
+            banned=(),
         )
 
 

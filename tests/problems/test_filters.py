@@ -13,6 +13,7 @@ from rstar2.problems.filters import (
     without_contradictions,
     without_exact_repeats,
     without_huge_answers,
+    without_long_questions,
     without_respelled_repeats,
 )
 from rstar2.types import Problem
@@ -71,6 +72,10 @@ def test_answers_in_words_or_of_several_parts_go(answer, is_verifiable, is_singl
 def test_huge_answers_go_and_the_sign_is_no_digit():
     problems = problems_of(("a", "-123"), ("b", "1234"), ("c", "9" * 5000))
     assert ids(without_huge_answers(problems, max_digits=3)) == "0"
+
+
+def test_long_questions_go():
+    assert ids(without_long_questions(problems_of(("abc", "1"), ("abcd", "2")), max_chars=3)) == "0"
 
 
 def test_repeats_keep_their_first():

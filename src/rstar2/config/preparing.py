@@ -136,6 +136,8 @@ class PreparationConfig(Section):
     """Of what is drawn and of the order of the conversations."""
     max_answer_digits: int = Field(20, ge=1)
     """Problems with longer answers are dropped (paper 4.2: huge ones)."""
+    max_question_chars: int = Field(6000, ge=1)
+    """Problems with longer questions are dropped (release: prompts of more than 2048 tokens)."""
     benchmarks: BenchmarksSection = BenchmarksSection()
     conversations: Mapping[str, ConversationSource] = {}
     problems: Mapping[str, ProblemSource] = {}

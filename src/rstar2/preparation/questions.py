@@ -18,6 +18,7 @@ from rstar2.problems.filters import (
     with_verifiable_answers,
     without_contradictions,
     without_huge_answers,
+    without_long_questions,
     without_respelled_repeats,
 )
 from rstar2.problems.identity import question_hash
@@ -33,6 +34,7 @@ def clean_problems(
     rows: Iterable[Columns],
     *,
     max_digits: int,
+    max_chars: int,
     banned: Collection[Gram],
     on_row: Callable[[], None] = lambda: None,
 ) -> Cleaned:
@@ -54,6 +56,7 @@ def clean_problems(
         "answers of parts": with_single_answers,
         "no integers": with_integer_answers,
         "huge answers": lambda problems: without_huge_answers(problems, max_digits=max_digits),
+        "long questions": lambda problems: without_long_questions(problems, max_chars=max_chars),
         "contradictions": without_contradictions,
         "repeats": without_respelled_repeats,
         "8-gram overlap": lambda problems: without_overlap(problems, banned),

@@ -40,8 +40,8 @@ def problem_line(problem: Problem) -> str:
 def _shard(job: Job, name: str, source: ProblemSource) -> Cleaned:
     shard = Shard(job.folder / "shards" / "rl" / f"{name}.jsonl")
     banned = [problem.question for problems in job.benchmarks.values() for problem in problems]
-    max_digits = job.config.max_answer_digits
-    made_of = fingerprint(source, max_digits, *banned)
+    max_digits, max_chars = job.config.max_answer_digits, job.config.max_question_chars
+    made_of = fingerprint(source, max_digits, max_chars, *banned)
     if (count := shard.count(made_of)) is None:
         job.progress.begin(name, source.num_rows)
         problems, count = clean_problems(
@@ -49,6 +49,7 @@ def _shard(job: Job, name: str, source: ProblemSource) -> Cleaned:
             source,
             rows_of(source),
             max_digits=max_digits,
+            max_chars=max_chars,
             banned=benchmark_grams(banned),
             on_row=job.progress.advance,
         )

@@ -80,6 +80,11 @@ def without_huge_answers(problems: Sequence[Problem], *, max_digits: int) -> lis
     return [p for p in problems if sum(map(str.isdigit, p.answer)) <= max_digits]
 
 
+def without_long_questions(problems: Sequence[Problem], *, max_chars: int) -> list[Problem]:
+    """No questions that would take the room of the rollout (release: prompts of more than 2048 tokens)."""
+    return [p for p in problems if len(p.question) <= max_chars]
+
+
 def without_exact_repeats(problems: Sequence[Problem]) -> list[Problem]:
     """The first of every question text."""
     return _first_of_each(problems, lambda problem: problem.question)
