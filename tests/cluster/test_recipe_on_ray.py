@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +95,27 @@ CALL = '</reason><tool_call>\n{"name": "execute_python_code_with_standard_io", "
 class Run:
     """`rstar2 train --cluster local` as a child, and all processes that come of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *overrides: str) -> None:
         self.folder = folder / "run"
         self._mark = f"RSTAR2_TEST_RUN={secrets.token_hex(8)}"
         name, value = self._mark.split("=")
         config = folder / "shrunken.toml"
         config.write_text(CONFIG.format(conversations=write_conversations(folder), rl_steps=RL_STEPS))
         code = "from rstar2.cli import main; main()"
+        changes = [argument for override in overrides for argument in ("-s", override)]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, "train", config, "--run", self.folder, "--cluster", "local"],
+            [
+                sys.executable,
+                "-c",
+                code,
+                "train",
+                config,
+                "--run",
+                self.folder,
+                "--cluster",
+                "local",
+                *changes,
+            ],
             env={**os.environ, "HOME": str(folder), name: value},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -143,6 +156,16 @@ class Run:
             assert self.process.poll() is None, f"the run ended early:\n{self.process.communicate()[0]}"
             time.sleep(0.02)
 
+    def finish(self) -> str:
+        """Wait for its end, and for that of all its processes; what it printed."""
+        output, _ = self.process.communicate(timeout=600)
+        assert self.process.returncode == 0, output
+        deadline_s = time.monotonic() + 30
+        while (left := list(self.processes())) and time.monotonic() < deadline_s:
+            time.sleep(0.2)
+        assert not left
+        return output
+
     def end(self) -> None:
         """Whatever state it is in."""
         for process in self.processes():
@@ -150,11 +173,13 @@ class Run:
         self.process.communicate()
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    run = Run(tmp_path)
-    yield run
-    run.end()
+@contextmanager
+def running(folder: Path, *overrides: str) -> Iterator[Run]:
+    run = Run(folder, *overrides)
+    try:
+        yield run
+    finally:
+        run.end()
 
 
 def write_conversations(folder: Path) -> Path:
@@ -173,23 +198,8 @@ def write_conversations(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.e2e
-@pytest.mark.timeout(900)
-def test_a_run_survives_the_death_of_each_of_its_parts(run: Run) -> None:
-    run.until(5)
-    run.kill_one(lambda line: line.startswith("ray::EngineActor"))  # an idle one
-    run.until(NUM_SUPERVISED + 1)
-    run.kill_one(lambda line: "sandbox serve" in line)
-    run.until(NUM_SUPERVISED + 2)
-    run.kill_one(lambda line: line.startswith("ray::EngineActor"))
-    run.until(NUM_SUPERVISED + 4)
-    run.kill_one(lambda line: line.startswith("ray::SandboxActor"))
-    run.until(NUM_SUPERVISED + 5)
-    run.kill_one(lambda line: line.startswith("ray::RankActor"))
-    output, _ = run.process.communicate(timeout=600)
-    assert run.process.returncode == 0, output
-    assert "its parts are built anew" in output
-
+def check_metrics(run: Run) -> None:
+    """Every step is there once, and no rollout is missing from any."""
     metrics = run.metrics()
     steps = [(line["phase"], line["step"]) for line in metrics]
     sizes = {"base": 3, "sft": 50, "rl1": RL_STEPS}
@@ -199,7 +209,34 @@ def test_a_run_survives_the_death_of_each_of_its_parts(run: Run) -> None:
         assert line["dropped"] == 0, "an engine or a node that dies costs no rollout"
     assert any(line["calls_per_rollout"] > 0 for line in metrics[NUM_SUPERVISED:])
 
-    deadline_s = time.monotonic() + 30
-    while (left := list(run.processes())) and time.monotonic() < deadline_s:
-        time.sleep(0.2)
-    assert not left
+
+@pytest.mark.e2e
+@pytest.mark.timeout(900)
+def test_a_run_survives_the_death_of_each_of_its_parts(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        run.until(5)
+        run.kill_one(lambda line: line.startswith("ray::EngineActor"))  # an idle one
+        run.until(NUM_SUPERVISED + 1)
+        run.kill_one(lambda line: "sandbox serve" in line)
+        run.until(NUM_SUPERVISED + 2)
+        run.kill_one(lambda line: line.startswith("ray::EngineActor"))
+        run.until(NUM_SUPERVISED + 4)
+        run.kill_one(lambda line: line.startswith("ray::SandboxActor"))
+        run.until(NUM_SUPERVISED + 5)
+        run.kill_one(lambda line: line.startswith("ray::RankActor"))
+        assert "its parts are built anew" in run.finish()
+    check_metrics(run)
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(1200)
+def test_the_recipe_runs_with_vllm_and_survives_its_death(tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    vllm = ("engine.kind=vllm", "engine.num_engines=1", "model.tiny.head_dim=32", "learner.num_ranks=1")
+    with running(tmp_path, *vllm) as run:
+        run.until(NUM_SUPERVISED + 2)
+        run.kill_one(lambda line: line.startswith("ray::EngineActor"))  # its turns wait for the next one
+        run.finish()
+    check_metrics(run)
+    mismatches = [line["learner_mismatch_kl"] for line in run.metrics()[NUM_SUPERVISED:]]
+    assert max(map(abs, mismatches)) < 1e-3, "vLLM writes with the weights that the learner has"
