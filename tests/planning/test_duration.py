@@ -115,12 +115,21 @@ def test_the_learner_sees_the_prompt_once_per_group_and_long_responses_more_ofte
     assert context > 1.1 * (450 + 600 / 2)
 
 
+STEP = StepDuration(
+    engines_s=5, tail_s=1, sandbox_s=3, learner_s=2, publish_s=0.5, on_one_host=False, is_overlapped=False
+)
+
+
 def test_rollouts_wait_for_the_slower_of_engines_and_sandbox_or_on_one_host_for_both():
-    step = StepDuration(engines_s=5, tail_s=1, sandbox_s=3, learner_s=2, publish_s=0.5, on_one_host=False)
-    assert step.step_s == 7.5
-    assert replace(step, on_one_host=True).step_s == 10.5
-    assert step.longest_part == ("engines", 5)
-    assert replace(step, sandbox_s=9).longest_part == ("sandbox", 9)
+    assert STEP.step_s == 7.5
+    assert replace(STEP, on_one_host=True).step_s == 10.5
+    assert STEP.longest_part == ("engines", 5)
+    assert replace(STEP, sandbox_s=9).longest_part == ("sandbox", 9)
+
+
+def test_with_an_overlap_the_slower_of_rollouts_and_learner_is_waited_for():
+    step = replace(STEP, is_overlapped=True)
+    assert (step.step_s, replace(step, learner_s=6).step_s) == (5.5, 6.5)
 
 
 def group_of(num_engines: int) -> EngineGroup:

@@ -1,6 +1,7 @@
 """How long one RL step takes, part by part, in seconds.
 
-    step = max(engines, sandbox) + learner + publish
+    step = max(engines, sandbox) + learner + publish, or with `rollout.max_lag` and devices for each
+    step = max(engines, sandbox, learner) + publish
 
 Rollouts occupy engines and sandbox at the same time; on a CPU, which is both, the two add up. The engines'
 time is simulated: one engine plays its share of the rollouts, which stands for all of them under a balanced
@@ -42,6 +43,8 @@ class StepDuration:
 
     on_one_host: bool
     """Engines and sandbox share their cores."""
+    is_overlapped: bool
+    """The learner learns from one batch while the next one is played."""
 
     @property
     def rollouts_s(self) -> float:
@@ -50,7 +53,8 @@ class StepDuration:
 
     @property
     def step_s(self) -> float:
-        return self.rollouts_s + self.learner_s + self.publish_s
+        both = (self.rollouts_s, self.learner_s)
+        return (max(both) if self.is_overlapped else sum(both)) + self.publish_s
 
     @property
     def longest_part(self) -> tuple[str, float]:

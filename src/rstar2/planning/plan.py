@@ -150,6 +150,7 @@ def _step(config: RunConfig, layout: Layout, workload: Workload, group_size: int
     is_alone = config.cluster.num_accelerators == 1
     return StepDuration(
         on_one_host=layout.device.is_host,
+        is_overlapped=config.rollout.max_lag > 0 and not layout.colocated,
         engines_s=generate_s,
         tail_s=tail_s,
         sandbox_s=sandbox_s(workload, num_workers=_sandbox_workers(config), grading_s=config.plan.grading_s),
