@@ -190,19 +190,30 @@ def test_a_replacement_takes_turns_only_with_the_weights_that_the_others_have(he
     play(scenario)
 
 
-def test_an_engine_whose_adoption_failed_is_stale(here: Here) -> None:
+def test_an_engine_is_stale_until_it_has_adopted(here: Here) -> None:
     async def scenario() -> None:
-        async with Machines(here, num_steps=1_000_000) as machines:
-            turn = asyncio.ensure_future(machines.engines[0].generate(request()))
-            await until(lambda: bool(machines.built[0].requests))
-            with pytest.raises(EngineError, match="turns are running"):
-                await machines.engines[0].adopt(channel_with(1), 1)
+        async with Machines(here) as machines:
+            adoption = asyncio.ensure_future(machines.engines[0].adopt(channel_with(1), 1))
+            await asyncio.sleep(0)
             with pytest.raises(EngineError, match="stale"):
-                await machines.engines[0].generate(request("s"))
-            machines.engines[0].release("r")
-            await turn
-            await machines.engines[0].adopt(channel_with(1), 1)
-            assert machines.engines[0].load().version == 1
+                await machines.engines[0].generate(request())
+            await adoption
+            assert (await machines.engines[0].generate(request())).version == 1
+
+    play(scenario)
+
+
+def test_an_engine_that_fails_in_a_living_process_is_replaced_too(here: Here) -> None:
+    async def scenario() -> None:
+        async with Machines(here) as machines:
+            await asyncio.gather(*(engine.adopt(channel_with(1), 1) for engine in machines.engines))
+            back = list[int]()
+            machines.fleet.on_return = back.append
+            await machines.built[0].close()  # as a device error would have it
+            with pytest.raises(EngineError, match="being replaced"):
+                await machines.engines[0].generate(request())
+            await until(lambda: back == [0])
+            assert (await machines.engines[0].generate(request())).version == 1
 
     play(scenario)
 

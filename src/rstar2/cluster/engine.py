@@ -79,6 +79,8 @@ class ActorEngine:
         self._turns: dict[str, _Turn] = {}
         self._snapshot: Snapshot
         self._heard_s = 0.0
+        self._cause = ""
+        """What it was lost to last."""
         self._steps_of_lost = 0
         """Done with the present weights by processes that died since."""
         self._stats_of_lost: Any = None
@@ -150,7 +152,7 @@ class ActorEngine:
             try:
                 self._hear(remote, await remote.call("adopt", channel, version))
                 self._adopted = target
-            except Lost as loss:
+            except (Lost, EngineError) as loss:
                 self._lose(remote, loss)
 
     async def close(self) -> None:
@@ -163,12 +165,12 @@ class ActorEngine:
     # -- turns -------------------------------------------------------------------------------------
 
     async def _ask(self, remote: Remote, turn: _Turn, request: GenerationRequest) -> Generation | None:
-        """The turn; None if the process was lost over it."""
+        """The turn; None if the engine was lost over it: its process, or what its process had of it."""
         turn.number = next(self._calls)
         answer: tuple[Generation, Snapshot]
         try:
             answer = await remote.call("generate", turn.number, request)
-        except Lost as loss:
+        except (Lost, EngineError) as loss:
             self._lose(remote, loss)
             return None
         generation, snapshot = answer
@@ -180,7 +182,7 @@ class ActorEngine:
         if self._fleet.is_any_up:
             raise EngineError(f"engine {self._number} is being replaced; ask another one meanwhile")
         if self._is_gone:
-            raise EngineError(f"engine {self._number} was given up; its log says what it died of")
+            raise EngineError(f"engine {self._number} was given up; the last time it died of: {self._cause}")
         await self._fleet.change()
 
     def _nothing(self) -> Generation:
@@ -232,6 +234,7 @@ class ActorEngine:
         if remote is not self._remote:
             return
         _log.warning("engine %d is lost: %s", self._number, cause)
+        self._cause = str(cause)
         self._stats_of_lost = self._stats_so_far()
         self._steps_of_lost += self._snapshot.load.num_steps
         empty = EngineLoad(

@@ -14,7 +14,6 @@ from typing import Any
 
 from rstar2.cluster.remote import Launch, Lost, Remote
 from rstar2.cluster.supervision import Restarts
-from rstar2.errors import InfrastructureError
 
 _log = logging.getLogger(__name__)
 
@@ -97,8 +96,8 @@ class Keeper:
             await asyncio.sleep(pause_s)
             try:
                 remote = await self._start()
-            except (InfrastructureError, TimeoutError) as error:
-                _log.warning("%s could not be replaced: %s", self._name, error)
+            except Exception as error:  # survivable, whatever it is: it is tried again, and that is bounded
+                _log.warning("%s could not be replaced: %r", self._name, error)
                 continue
             self.num_replacements += 1
             _log.warning("%s is replaced", self._name)
@@ -108,6 +107,9 @@ class Keeper:
 
     async def _end(self, remote: Remote) -> None:
         """Wait for its end."""
-        await self._watch(remote)
+        try:
+            await self._watch(remote)
+        except Exception as error:  # survivable: what cannot be watched is replaced
+            _log.warning("%s cannot be watched: %r", self._name, error)
         self._remote = None
         remote.kill()  # what does not answer may still be there
