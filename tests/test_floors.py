@@ -60,6 +60,7 @@ FORBIDDEN = {
     "tools": {"sandbox", "problems", "corpus", "grpo", "models", "weights", "checkpoint"},
     "rewards": {"sandbox", "grpo", "models", "weights"},
     "learner": {"sandbox", "protocol", "problems"},
+    "cluster": {"engines", "rollout", "rewards", "tools", "protocol", "problems", "corpus", "grpo", "models"},
     "training": {"engines", "sandbox", "learner", "models"},
     "planning": {"engines", "sandbox", "learner", "models", "grpo", "protocol", "problems"},
     "evaluation": {"engines", "sandbox", "learner", "models"},
