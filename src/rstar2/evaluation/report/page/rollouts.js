@@ -11,13 +11,14 @@ const outcomes = {
   "cut off": (c) => c.ending === "token limit",
 };
 const fates = { "all": () => true, "kept": (c) => c.is_kept === true, "dropped": (c) => c.is_kept === false };
+const lengths = { "all": null, "longest tenth": 0.9, "shortest tenth": -0.1 };
 const orders = {
   "of the run": () => 0,
   "longest first": (a, b) => b.num_tokens - a.num_tokens,
   "shortest first": (a, b) => a.num_tokens - b.num_tokens,
   "most errors first": (a, b) => b.num_errors - a.num_errors,
 };
-const everything = { run: 0, phase: "all", step: "all", task: "all", outcome: outcomes.all, fate: fates.all, text: "" };
+const everything = { run: 0, phase: "all", step: "all", task: "all", outcome: outcomes.all, fate: fates.all, length: null, text: "" };
 const wanted = { ...everything, phase: null, order: orders["of the run"] };  // phase null: the last one
 let found = [], current = null;
 
@@ -38,12 +39,21 @@ function drawRollouts() {
     ...(runs.length > 1 ? [["run", [runs.length, wanted.run], () => runChoice(wanted, drawRollouts)]] : []),
     chooser("phase", "phase", phases, phase), chooser("step", "step", steps, step), chooser("task", "task", tasks, task),
     chooser("outcome", "outcome", outcomes, wanted.outcome), chooser("RoC", "fate", fates, wanted.fate),
-    chooser("order", "order", orders, wanted.order), ["text", null, searchBox], ["entropy", null, entropyToggle],
+    chooser("length", "length", lengths, wanted.length), chooser("order", "order", orders, wanted.order),
+    ["text", null, searchBox], ["entropy", null, entropyToggle],
   ]);
-  const text = wanted.text.toLowerCase();
+  const text = wanted.text.toLowerCase(), isOfLength = lengthFilter(ofPhase);
   found = ofPhase.filter((c) => (step === "all" || String(c.step) === step) && (task === "all" || c.task === task)
-    && wanted.outcome(c) && wanted.fate(c) && (!text || says(c, text))).sort(wanted.order);
+    && wanted.outcome(c) && wanted.fate(c) && isOfLength(c) && (!text || says(c, text))).sort(wanted.order);
   drawList(all.length);
+}
+
+// Keeps what is as long as the longest tenth (or as short as the shortest) of these.
+function lengthFilter(conversations) {
+  if (wanted.length === null) return () => true;
+  const sorted = conversations.map((c) => c.num_tokens).sort((a, b) => a - b);
+  const bound = sorted[Math.round(Math.abs(wanted.length) * (sorted.length - 1))];
+  return (c) => (wanted.length > 0 ? c.num_tokens >= bound : c.num_tokens <= bound);
 }
 
 const says = (c, text) => [c.question, c.answer ?? "", ...c.parts.map((p) => p.text)].some((said) => said.toLowerCase().includes(text));

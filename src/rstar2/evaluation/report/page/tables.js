@@ -29,10 +29,11 @@ function taskTable(tasks, caption) {
 
 // A table of rstar2 analyze: cells as they are to be read.
 function textTable({ title, columns, rows }) {
-  const drawn = rows.map(([first, ...cells]) =>
-    row(first, cells.map((cell) => el("td", cell.length > 40 ? { class: "long" } : {}, cell))));
+  const look = columns.map((_, n) => (rows.some((cells) => cells[n].length > 40) ? { class: "long" } : {}));
+  const heads = columns.map((name, n) => el("th", { scope: "col", ...look[n] }, name));
+  const drawn = rows.map(([first, ...cells]) => row(first, cells.map((cell, n) => el("td", look[n + 1], cell))));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
-    el("h3", {}, title), table(columnHeads(columns), drawn));
+    el("h3", {}, title), table(heads, drawn));
 }
 
 function differenceTable(differences, names) {
