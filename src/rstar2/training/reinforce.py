@@ -15,7 +15,7 @@ from rstar2.telemetry import Work
 from rstar2.training.overlap import Overlap
 from rstar2.training.parts import Parts
 from rstar2.training.progress import Progress
-from rstar2.training.rl import LEGEND, Played, idle_seconds, learn, outcome, play, step_line
+from rstar2.training.rl import LEGEND, Learned, Played, idle_seconds, learn, outcome, play, step_line
 from rstar2.training.sampler import SamplerState, draw_problems
 from rstar2.training.stages import reason_to_leave
 from rstar2.training.threads import in_thread
@@ -78,27 +78,31 @@ class Reinforcement:
 
     async def _learn(self, batch: Batch) -> bool:
         """One step, recorded and perhaps saved; whether there is more to do."""
-        state, records, stage = self._progress.state, self._progress.records, self._stage
-        activity = self._parts.collector.activity
-        groups, lag = batch.played.groups, state.total_steps - batch.version
+        activity, step = self._parts.collector.activity, self._progress.state.step
         with activity.span(Work.LEARNER):
-            learned = await in_thread(learn, self._parts, stage, groups, step=state.step)
-        window = activity.window()
+            learned = await in_thread(learn, self._parts, self._stage, batch.played.groups, step=step)
+        self._record(batch, learned)
+        with activity.span(Work.LEARNER):
+            await self._progress.save_if_due()
+        return not self._has_enough()
+
+    def _record(self, batch: Batch, learned: Learned) -> None:
+        """The step is done: let the run's state and files say so."""
+        state, records, stage = self._progress.state, self._progress.records, self._stage
+        window = self._parts.collector.activity.window()
         spent = idle_seconds(window)
         self._idle_s = {name: self._idle_s[name] + value for name, value in spent.items()}
-        metrics = {**batch.played.metrics, **learned.metrics, **spent, "lag_versions": float(lag)}
+        lag = float(state.total_steps - batch.version)
+        metrics = {**batch.played.metrics, **learned.metrics, **spent, "lag_versions": lag}
         state.sampler = batch.sampler
         state.step += 1
         state.total_steps += 1
         state.history.append(outcome(metrics))
         records.keep_metrics(stage.name, state.step, metrics)
         records.keep_window(stage.name, state.step, window)
-        records.keep_rollouts(stage.name, state.step, groups, learned.kept)
-        records.keep_traces(groups, max_response_tokens=stage.max_response_tokens)
+        records.keep_rollouts(stage.name, state.step, batch.played.groups, learned.kept)
+        records.keep_traces(batch.played.groups, max_response_tokens=stage.max_response_tokens)
         self._parts.watcher.line(step_line(stage.name, state.step, stage.steps, metrics))
-        with activity.span(Work.LEARNER):
-            await self._progress.save_if_due()
-        return not self._has_enough()
 
     def _has_enough(self) -> bool:
         state, stage = self._progress.state, self._stage
