@@ -59,9 +59,12 @@ def local() -> TorchLearner:
 def sharded(
     mesh: DeviceMesh, *, micro_batch_tokens: int = 24, bf16: bool = False, **memory: bool
 ) -> FsdpLearner:
+    """Only the first rank has a model; that of others has no weights."""
     sharding = Sharding(mesh=mesh, **memory)
+    with torch.device("cpu" if mesh.get_local_rank() == 0 else "meta"):
+        model = tiny()
     return FsdpLearner(
-        tiny(), sharding, micro_batch_tokens=micro_batch_tokens, bf16=bf16, old_logprobs="sampled"
+        model, sharding, micro_batch_tokens=micro_batch_tokens, bf16=bf16, old_logprobs="sampled"
     )
 
 

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rstar2.errors import CheckpointError
-from rstar2.models.loading import build_tiny, load_model, save_model
+from rstar2.models.loading import build_tiny, load_model, load_skeleton, save_model
 
 
 def tiny(seed: int = 0) -> torch.nn.Module:
@@ -44,3 +44,15 @@ def test_a_saved_model_is_an_ordinary_hugging_face_folder(tmp_path: Path) -> Non
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="give a folder"):
         load_model(tmp_path)
+
+
+def test_a_skeleton_has_every_parameter_and_no_memory(tmp_path: Path) -> None:
+    model = tiny()
+    save_model(model, tmp_path)
+    (tmp_path / "model.safetensors").unlink()  # it needs no weights
+    skeleton = load_skeleton(tmp_path)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    assert {name: parameter.shape for name, parameter in skeleton.named_parameters()} == shapes
+    assert {parameter.device.type for parameter in skeleton.parameters()} == {"meta"}
+    with pytest.raises(CheckpointError, match="no causal language model"):
+        load_skeleton(tmp_path / "nowhere")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
@@ -21,6 +21,7 @@ from rstar2.learner.fsdp import FsdpLearner
 from rstar2.learner.learner import TorchLearner
 from rstar2.learner.processes import ProcessCrew
 from rstar2.learner.sharding import Sharding
+from rstar2.models.loading import load_skeleton
 from rstar2.ports import WeightChannel
 from rstar2.weights import FolderChannel, MemoryChannel
 
@@ -48,7 +49,9 @@ def build_rank(config: RunConfig, rank: int, num_ranks: int) -> FsdpLearner:
         checkpoint_activations=config.cluster.checkpoint_activations,
         offload_optimizer=config.cluster.offload_optimizer,
     )
-    return FsdpLearner(load_policy(config).model, sharding, **_options(config))
+    base = config.model.base
+    model = load_policy(config).model if rank == 0 or base == "tiny" else load_skeleton(base)
+    return FsdpLearner(model, sharding, **_options(config))
 
 
 def new_channel(section: LearnerSection, folder: Path) -> WeightChannel:
@@ -66,6 +69,7 @@ class _Options(TypedDict):
     clip_low: float
     clip_high: float
     importance_cap: float | None
+    old_logprobs: Literal["recomputed", "sampled"]
     logprob_chunk_tokens: int
     bf16: bool
     lora: Lora | None
@@ -81,6 +85,8 @@ def _options(config: RunConfig) -> _Options:
         clip_low=section.clip_low,
         clip_high=section.clip_high,
         importance_cap=section.importance_cap,
+        # After a batch's first update the policy is no longer the one that its samples are from.
+        old_logprobs="sampled" if any(stage.updates > 1 for stage in config.stages) else "recomputed",
         logprob_chunk_tokens=section.logprob_chunk_tokens,
         bf16=section.bf16,
         lora=Lora(rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=config.run.seed)

@@ -44,7 +44,7 @@ class LearnerOptions(TypedDict, total=False):
 
 
 class FsdpLearner(TorchLearner):
-    """One rank of a learner. It takes over a model that is equal on all ranks; results are, too.
+    """One rank of a learner. All begin with the first one's model; that of others may be a mere skeleton.
 
     `micro_batch_tokens` is a rank's. With `bf16`, layers are gathered and compute in bfloat16 while master
     weights, gradient sums, optimizer and softmax stay float32.
@@ -59,10 +59,22 @@ class FsdpLearner(TorchLearner):
         bf16: bool = False,
         **options: Unpack[LearnerOptions],
     ) -> None:
+        self._sharding, self._is_bf16 = sharding, bf16
         super().__init__(model, micro_batch_tokens=micro_batch_tokens, **options)
-        self._sharding = sharding
-        shard(self._policy, sharding, bf16=bf16)
-        self.reset_optimizer()  # of the shards
+
+    def _settle(self) -> None:
+        weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        buffers = dict(self.model.named_buffers())
+        shard(self._policy, self._sharding, bf16=self._is_bf16)
+        if self._sharding.num_ranks == 1:
+            return
+        if self.model.device.type == "meta":
+            self.model.to_empty(device=self._sharding.home)
+            self.model.tie_weights()
+        self._take(weights, self.model.named_parameters())
+        of_first = self._from_all_ranks(buffers if self._sharding.rank == 0 else {})[0]
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(of_first[name])
 
     @property
     def _group(self) -> dist.ProcessGroup:
@@ -95,9 +107,9 @@ class FsdpLearner(TorchLearner):
         return weights
 
     @torch.no_grad()
-    def _take(self, weights: Mapping[str, Tensor]) -> None:
+    def _take(self, weights: Mapping[str, Tensor], parameters: Iterable[tuple[str, Tensor]]) -> None:
         """Only the first rank's weights count."""
-        for name, parameter in self._trained():
+        for name, parameter in parameters:
             assert isinstance(parameter, DTensor)
             whole = weights[name].detach() if self._sharding.rank == 0 else torch.empty(parameter.shape)
             whole = whole.to(self._sharding.device)

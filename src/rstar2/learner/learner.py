@@ -61,7 +61,11 @@ class TorchLearner:
         self._clip_low, self._clip_high, self._importance_cap = clip_low, clip_high, importance_cap
         self._old_logprobs = old_logprobs
         self._policy = Policy(model, logprob_chunk_tokens=logprob_chunk_tokens, autocast_bf16=bf16)
+        self._settle()
         self.reset_optimizer()
+
+    def _settle(self) -> None:
+        """Bring the parameters to where they will be moved."""
 
     def reset_optimizer(self, kind: OptimizerKind = OptimizerKind.ADAMW) -> None:
         """Forget the moments: a new stage starts from the weights alone."""
@@ -136,7 +140,7 @@ class TorchLearner:
     def restore(self, folder: Path) -> None:
         """From what any number of ranks saved."""
         header = shard_files.read_header(folder)
-        self._take(self._on_first_rank(lambda: self._read(folder)) or {})
+        self._take(self._on_first_rank(lambda: self._read(folder)) or {}, self._trained())
         self.reset_optimizer(header.kind)
         if header.has_state:
             state = shard_files.read_shards(folder, self.model, self._group)
@@ -155,9 +159,9 @@ class TorchLearner:
         return {name: parameter.detach() for name, parameter in parameters}
 
     @torch.no_grad()
-    def _take(self, weights: Mapping[str, Tensor]) -> None:
-        """Put whole weights in place of what was trained."""
-        for name, parameter in self._trained():
+    def _take(self, weights: Mapping[str, Tensor], parameters: Iterable[tuple[str, Tensor]]) -> None:
+        """Put whole weights in place of these parameters."""
+        for name, parameter in parameters:
             parameter.copy_(weights[name])
 
     @property

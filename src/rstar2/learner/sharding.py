@@ -37,6 +37,11 @@ class Sharding:
         return torch.device("cpu") if is_cpu else torch.device("cuda", torch.cuda.current_device())
 
     @property
+    def home(self) -> torch.device:
+        """Where this rank's shards lie between steps."""
+        return torch.device("cpu") if self.offload_optimizer else self.device
+
+    @property
     def group(self) -> dist.ProcessGroup:
         return self.mesh.get_group()
 

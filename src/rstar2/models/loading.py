@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from rstar2.errors import CheckpointError
 
@@ -58,10 +58,24 @@ def load_model(path_or_hub_id: str | Path, dtype: torch.dtype = torch.float32) -
     try:
         return AutoModelForCausalLM.from_pretrained(path_or_hub_id, dtype=dtype)
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"no causal language model could be read from {path_or_hub_id}; "
-            "give a folder with config.json and safetensors, or a model id of the hub"
-        ) from error
+        raise _unreadable(path_or_hub_id) from error
+
+
+def load_skeleton(path_or_hub_id: str | Path) -> PreTrainedModel:
+    """The same model without weights or memory for them (on the `meta` device): somebody else brings them."""
+    try:
+        config = AutoConfig.from_pretrained(path_or_hub_id)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path_or_hub_id) from error
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def _unreadable(path_or_hub_id: str | Path) -> CheckpointError:
+    return CheckpointError(
+        f"no causal language model could be read from {path_or_hub_id}; "
+        "give a folder with config.json and safetensors, or a model id of the hub"
+    )
 
 
 def save_model(model: PreTrainedModel, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
