@@ -1,10 +1,12 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rstar2.config import RocSection, StageSection
 from rstar2.telemetry import Window
-from rstar2.training.rl import LEGEND, group_metrics, idle_seconds, resampled, stage_limits, step_line
+from rstar2.training.rl import LEGEND, dealt, group_metrics, idle_seconds, resampled, stage_limits, step_line
 from rstar2.types import (
     Ending,
     GradedRollout,
@@ -95,6 +97,21 @@ def test_with_any_other_mode_a_stage_keeps_its_group_size(mode: str) -> None:
     kept = resampled(whole, STAGE, section, random.Random(0))
     assert sorted(kept.rewards) == [0.0, 1.0]
     assert {r.rollout.index for r in kept.rollouts} <= {0, 1, 2, 3}
+
+
+def test_one_update_learns_from_all_samples_at_once() -> None:
+    assert dealt([["a", "b"], [], ["c"]], 1) == [["a", "b", "c"]]
+
+
+@given(sizes=st.lists(st.integers(0, 4), max_size=12), count=st.integers(1, 5))
+def test_updates_share_the_groups_evenly_and_cut_none(sizes: list[int], count: int) -> None:
+    groups = [[f"{n}.{i}" for i in range(size)] for n, size in enumerate(sizes)]
+    shares = dealt(groups, count)
+    numbers = [{sample.split(".")[0] for sample in share} for share in shares]
+    assert sorted(s for share in shares for s in share) == sorted(s for samples in groups for s in samples)
+    assert sum(map(len, numbers)) == sum(size > 0 for size in sizes)
+    assert max(map(len, numbers)) - min(map(len, numbers)) <= 1
+    assert len(shares) == min(count, max(1, sum(size > 0 for size in sizes)))
 
 
 def test_a_stage_limits_its_rollouts() -> None:

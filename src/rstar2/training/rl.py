@@ -3,7 +3,7 @@
 groups  <- 2G rollouts of each problem, graded
 kept    <- Resample-on-Correct of each group to G        (section 2.2.3, arXiv:2508.20722)
 samples <- group-relative advantages; none from groups with equal rewards
-learner <- one step
+learner <- one step, or as many as the stage says
 
 Which halves run when, and with which weights, is decided in overlap.py.
 """
@@ -22,7 +22,7 @@ from rstar2.rollout.agent import RolloutLimits
 from rstar2.telemetry import Window
 from rstar2.training.parts import Parts
 from rstar2.training.stages import StepOutcome, warmed_up
-from rstar2.types import Ending, Group, Problem
+from rstar2.types import Ending, Group, Problem, TrainSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +74,31 @@ async def play(parts: Parts, stage: StageSection, problems: Sequence[Problem], *
 
 
 def learn(parts: Parts, stage: StageSection, groups: Sequence[Group], *, step: int) -> Learned:
-    """Resample, and take one optimizer step."""
+    """Resample, and take the stage's optimizer steps; the learner's metrics are means over them."""
     began = time.perf_counter()
     rng = random.Random(f"{parts.config.run.seed}/roc/{stage.name}/{step}")
     kept = [resampled(group, stage, parts.config.roc, rng) for group in groups]
-    samples = [sample for group in kept for sample in advantage.samples(group)]
     lr = warmed_up(stage.lr, step=step, warmup_steps=stage.warmup_steps)
-    report = parts.learner.step(samples, objective=Objective.POLICY, lr=lr, temperature=stage.temperature)
+    reports = [
+        parts.learner.step(samples, objective=Objective.POLICY, lr=lr, temperature=stage.temperature)
+        for samples in dealt([advantage.samples(group) for group in kept], stage.updates)
+    ]
     metrics = {
         **group_metrics([g for g in kept if not g.is_degenerate], prefix="kept_"),
-        **{f"learner_{name}": value for name, value in report.metrics},
+        **{f"learner_{name}": fmean(r[name] for r in reports) for name, _ in reports[0].metrics},
         "learn_s": time.perf_counter() - began,
     }
     return Learned(kept=kept, metrics=metrics)
+
+
+def dealt(samples_by_group: Sequence[Sequence[TrainSample]], count: int) -> list[list[TrainSample]]:
+    """The samples of each of `count` optimizer steps: groups are dealt out in turn, and none is cut.
+
+    Groups without samples are passed over. There are fewer steps if there are fewer groups, but always one.
+    """
+    teaching = [samples for samples in samples_by_group if samples]
+    shares = [[s for samples in teaching[n::count] for s in samples] for n in range(count)]
+    return [shares[0], *filter(None, shares[1:])]
 
 
 def outcome(metrics: Mapping[str, float]) -> StepOutcome:
