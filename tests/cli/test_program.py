@@ -60,7 +60,7 @@ def config(tmp_path):
 
 def test_there_is_a_verb_for_each_thing_that_a_person_wants():
     assert ", ".join(COMMANDS) == (
-        "train, plan, simulate, report, analyze, reproduce, eval, chat, serve, doctor, data, data check, "
+        "train, plan, simulate, report, analyze, view, reproduce, eval, chat, serve, doctor, data, data check, "
         "data prepare, sandbox, sandbox serve, sandbox bench, sandbox probe"
     )
 
@@ -125,7 +125,17 @@ def test_wrong_usage_is_exit_code_2(run, arguments):
     assert run(*arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("override", ["sft.stepz=3", "sft.steps=-3", "nonsense", "sft.steps.deep=1"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "sft.stepz=3",
+        "sft.steps=-3",
+        "nonsense",
+        "sft.steps.deep=1",
+        'sft.files=["missing.jsonl"]',
+        "sft.epochs=3",
+    ],
+)
 def test_a_bad_override_creates_nothing(run, config, tmp_path, override):
     result = run("train", str(config), "--run", str(tmp_path / "run"), "-s", override)
     assert result.exit_code == 2

@@ -139,6 +139,7 @@ def test_a_bad_override_is_named_with_what_would_be_right(
             "problems.fields.x: unknown key; known here: question, answer",
         ),
         ({"stages": [{"steps": 1}]}, "stages.0.name: Field required"),
+        ({"sft": {"epochs": 3}}, "sft: epochs are passes over files: name sft.files"),
         ({"tools": {"enabled": ["abacus"]}}, "tools.enabled.0: Input should be 'python'"),
         ({"tools": {"mcp": [{"name": "x"}]}}, "tools.mcp.0: the server 'x' needs either command or url"),
         (

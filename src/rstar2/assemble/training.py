@@ -18,6 +18,7 @@ from rstar2.learner.crew import CrewLearner
 from rstar2.learner.learner import TorchLearner
 from rstar2.ports import WeightChannel
 from rstar2.telemetry.tracking import new_trackers
+from rstar2.training.conversations import refuse_missing
 from rstar2.training.parts import Parts, Watcher
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ async def training_parts(
     """Everything a training run needs; on leaving, every process and task is ended."""
     if config.engine.kind == "remote":
         raise ConfigError('a server\'s weights cannot be swapped: train with another kind than "remote"')
+    refuse_missing(config.sft.files)
     trackers = new_trackers(config.tracking, folder)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)

@@ -59,6 +59,7 @@ def show_manifest(manifest: Manifest) -> None:
         if counts:
             console.print(_sources_table(title, counts))
             console.print()
+        if any(count.num_kept < count.num_rows for count in counts):
             console.print(_filters_table(counts))
             console.print()
     for remark in manifest.remarks:
