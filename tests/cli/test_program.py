@@ -60,8 +60,8 @@ def config(tmp_path):
 
 def test_there_is_a_verb_for_each_thing_that_a_person_wants():
     assert ", ".join(COMMANDS) == (
-        "train, plan, simulate, report, analyze, view, reproduce, eval, chat, serve, doctor, data, data check, "
-        "data prepare, sandbox, sandbox serve, sandbox bench, sandbox probe"
+        "train, plan, simulate, report, analyze, view, reproduce, eval, chat, serve, doctor, "
+        "data, data check, data prepare, sandbox, sandbox serve, sandbox bench, sandbox probe"
     )
 
 
