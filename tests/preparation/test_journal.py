@@ -15,6 +15,14 @@ def test_what_was_added_is_there_again(tmp_path):
         assert journal["b"]["x"] == 2
 
 
+def test_half_of_a_surrogate_pair_cannot_stop_it(tmp_path):
+    path = tmp_path / "j.jsonl"
+    with Journal(path) as journal:
+        journal.add("a", {"x": "\ud83d!"})
+    with Journal(path) as journal:
+        assert journal["a"]["x"] == "?!"
+
+
 @pytest.mark.parametrize("num_bytes", range(1, 12))
 def test_a_line_torn_anywhere_is_forgotten_and_the_next_one_is_whole(tmp_path, num_bytes):
     path = tmp_path / "j.jsonl"

@@ -198,6 +198,17 @@ def test_a_preparation_killed_after_every_reply_ends_as_if_nothing_had_happened(
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
 
 
+def test_halves_of_surrogate_pairs_cannot_stop_it(write, published, tmp_path):
+    published["dapo"]["prompt"] += " \ud83d"
+    published["tulu3"]["messages"][0]["content"] += " \ud83d"
+    published["apigen-mt"]["conversations"][1]["value"] = (
+        '{"name": "find_order", "arguments": {"id": "\\ud83d"}}'
+    )
+    manifest, _ = prepared(files_config(write, published), tmp_path)
+    assert [count.num_kept for count in (*manifest.conversations, *manifest.problems)] == [1] * 10
+    assert records(tmp_path / "problems.jsonl")[0]["question"].endswith(" ?")
+
+
 def test_a_preparation_of_problems_alone_needs_no_conversations(write, published, tmp_path):
     config = parse_section(
         PreparationConfig,

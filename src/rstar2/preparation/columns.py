@@ -27,7 +27,7 @@ class Columns:
         value = self._at(path)
         if not isinstance(value, str):
             raise self._misfit(path, value, "text")
-        return value
+        return _as_unicode(value)
 
     def label(self, path: str) -> str:
         """Text, or an integer written out; empty where there is none."""
@@ -38,7 +38,7 @@ class Columns:
             return str(value)
         if not isinstance(value, str):
             raise self._misfit(path, value, "text or an integer")
-        return value.strip()
+        return _as_unicode(value).strip()
 
     def entries(self, path: str) -> list["Columns"]:
         """The objects in the list at a dotted path."""
@@ -90,3 +90,8 @@ def _object(line: bytes, place: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{place} is JSON but no object: write one {{...}} per line")
     return value
+
+
+def _as_unicode(text: str) -> str:
+    """Halves of surrogate pairs, which JSON can spell and no file can carry, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -22,7 +22,7 @@ class Journal:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             self._read()
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = self._path.open("a", encoding="utf-8", errors="replace")  # of halves of surrogate pairs
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -61,7 +61,7 @@ def write_whole(path: Path, lines: Iterable[str]) -> None:
     """Written aside, flushed to the disk and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
-    with aside.open("w", encoding="utf-8") as file:
+    with aside.open("w", encoding="utf-8", errors="replace") as file:  # of halves of surrogate pairs
         file.writelines(f"{line}\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())
