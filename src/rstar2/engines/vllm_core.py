@@ -82,6 +82,8 @@ def _start(options: VllmOptions) -> Core:
         skip_tokenizer_init=True,
         dtype=options.dtype,
         tensor_parallel_size=options.num_devices,
+        # All on this machine; in an actor of Ray's, vLLM would spread its workers over actors of its own.
+        distributed_executor_backend="mp" if options.num_devices > 1 else None,
         block_size=options.block_tokens,
         kv_cache_memory_bytes=_kv_bytes_per_device(model, options),
         max_model_len=min(model.max_position_embeddings, options.kv_tokens),
