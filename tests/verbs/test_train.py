@@ -1,12 +1,12 @@
-"""What `rstar2 train` does when the learner is lost."""
+"""What `rstar2 train` does with a run that is there already, and when the learner is lost."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rstar2.config import RunConfig
-from rstar2.errors import LearnerError
+from rstar2.config import RunConfig, parse_config
+from rstar2.errors import ConfigError, LearnerError
 from rstar2.training.parts import SilentWatcher
 from rstar2.verbs import train
 
@@ -46,3 +46,10 @@ def test_a_learner_that_is_lost_again_and_again_is_given_up_in_one_sentence(
     ):
         train._train_to_the_end(RunConfig(), tmp_path, SilentWatcher(), None)
     assert len(attempts) == 4
+
+
+def test_a_run_goes_on_with_other_trackers_and_with_no_other_change(tmp_path: Path) -> None:
+    train._claim(tmp_path, RunConfig())
+    train._refuse_another_run(tmp_path, parse_config({"tracking": {"sinks": ["tensorboard"]}}))
+    with pytest.raises(ConfigError, match="another config"):
+        train._refuse_another_run(tmp_path, parse_config({"run": {"seed": 1}}))

@@ -69,8 +69,9 @@ async def _train(
 
 
 def _refuse_another_run(folder: Path, config: RunConfig) -> None:
+    """Trackers may be others than before: they do not change what is learned."""
     path = folder / "config.toml"
-    if path.exists() and load_config(path) != config:
+    if path.exists() and load_config(path).model_copy(update={"tracking": config.tracking}) != config:
         raise ConfigError(
             f"'{folder}' holds a run with another config: give another --run folder, or delete this one"
         )
