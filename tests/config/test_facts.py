@@ -134,6 +134,7 @@ def test_the_sources_are_as_many_as_the_paper_says() -> None:
     assert sizes["magicoder-oss"] + sizes["magicoder-evol"] == 48_000
     assert (sizes["tulu3"], sizes["nemotron"], sum(sizes.values())) == (30_000, 27_000, 222_000)
     assert [source.paper for source in config.problems.values()] == [17_000, 93_000, 937]
+    assert (config.paper_conversations, config.paper_problems) == (222_000, 42_000)
 
 
 def test_labels_are_checked_as_the_paper_checks_them() -> None:

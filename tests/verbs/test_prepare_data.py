@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from rstar2.cli import app
 
 CONFIG = """
+paper_problems = 42_000
 [benchmarks]
 names = ["aime24"]
 files = { aime24 = ["AIME"] }
@@ -117,6 +118,8 @@ def test_the_tables_tell_rows_kept_and_the_papers_count(prepare, tmp_path):
     rows = rows_of(result.output)
     assert ["tulu3", "2", "1", "30,000", "ODC-BY-1.0"] in rows
     assert ["aops", "3", "2", "93,000", "CC-BY-4.0"] in rows
+    assert ["in", "all", "2", "1"] in rows
+    assert ["in", "all", "3", "2", "42,000"] in rows
     assert ["tulu3", "no", "assistant", "2", "1", "1"] in rows
     assert ["aops", "8-gram", "overlap", "3", "1", "2"] in rows
     assert "aops: labels are as published, not checked: give label_check.url." in result.output

@@ -132,6 +132,10 @@ class BenchmarksSection(Section):
 class PreparationConfig(Section):
     """A whole preparation."""
 
+    paper_conversations: int = Field(0, ge=0)
+    """How many the paper has in all, for the table; 0 if nothing is to be compared."""
+    paper_problems: int = Field(0, ge=0)
+    """The same."""
     seed: int = 0
     """Of what is drawn and of the order of the conversations."""
     max_answer_digits: int = Field(20, ge=1)

@@ -19,7 +19,7 @@ def prepare_data(config: PreparationConfig, folder: Path) -> None:
     """Make what is not there yet in `folder`, and print the counts."""
     with progress_bar() as progress:
         manifest = asyncio.run(_prepare(config, folder, progress))
-    show_manifest(manifest)
+    show_manifest(manifest, config)
     console.print(f"The files are in {folder}.", soft_wrap=True)
 
 
@@ -53,11 +53,14 @@ async def _served(section: ServedModelSection, name: str) -> AsyncIterator[Serve
         yield model
 
 
-def show_manifest(manifest: Manifest) -> None:
+def show_manifest(manifest: Manifest, config: PreparationConfig) -> None:
     """Two tables of sources beside the paper's counts, each with what its filters dropped."""
-    for title, counts in ("conversations", manifest.conversations), ("problems", manifest.problems):
+    for title, counts, paper in (
+        ("conversations", manifest.conversations, config.paper_conversations),
+        ("problems", manifest.problems, config.paper_problems),
+    ):
         if counts:
-            console.print(_sources_table(title, counts))
+            console.print(_sources_table(title, counts, paper))
             console.print()
         if any(count.num_kept < count.num_rows for count in counts):
             console.print(_filters_table(counts))
@@ -66,17 +69,17 @@ def show_manifest(manifest: Manifest) -> None:
         console.print(remark, style="yellow", soft_wrap=True)
 
 
-def _sources_table(title: str, counts: Sequence[SourceCount]) -> Table:
+def _sources_table(title: str, counts: Sequence[SourceCount], paper: int) -> Table:
     table = plain_table()
     table.add_column(title)
     for column in ("rows", "kept", "paper"):
         table.add_column(column, justify="right")
     table.add_column("licence")
     for count in counts:
-        paper = f"{count.paper:,}" if count.paper else ""
-        table.add_row(count.name, f"{count.num_rows:,}", f"{count.num_kept:,}", paper, count.licence)
+        table.add_row(count.name, *_numbers(count.num_rows, count.num_kept, count.paper), count.licence)
     table.add_section()
-    table.add_row("in all", f"{sum(c.num_rows for c in counts):,}", f"{sum(c.num_kept for c in counts):,}")
+    in_all = sum(count.num_rows for count in counts), sum(count.num_kept for count in counts)
+    table.add_row("in all", *_numbers(*in_all, paper))
     return table
 
 
@@ -93,3 +96,7 @@ def _filters_table(counts: Sequence[SourceCount]) -> Table:
                 numbers = (filtered.num_before, dropped, filtered.num_after)
                 table.add_row(count.name, filtered.name, *(f"{number:,}" for number in numbers))
     return table
+
+
+def _numbers(num_rows: int, num_kept: int, paper: int) -> tuple[str, str, str]:
+    return f"{num_rows:,}", f"{num_kept:,}", f"{paper:,}" if paper else ""
