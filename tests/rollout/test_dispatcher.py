@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rstar2.engines.scripted import ScriptedEngine
 from rstar2.errors import CapacityError, EngineError
+from rstar2.ports import WeightChannel
 from rstar2.rollout.dispatcher import Dispatcher
 from rstar2.rollout.placement.catalog import POLICY_NAMES, make_policy
 from rstar2.rollout.placement.lengths import Lengths
@@ -474,5 +475,24 @@ def test_a_turn_may_come_back_to_an_engine_that_is_back() -> None:
         dispatcher.engine_returned(0)
         assert (await turn).token_ids == (7, 1)
         assert dispatcher.num_moves == 2
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_that_comes_back_while_weights_are_swapped_is_not_left_out() -> None:
+    class Returning(ScriptedEngine):
+        async def adopt(self, channel: WeightChannel, version: int) -> None:
+            dispatcher.engine_returned(0)
+            raise EngineError("it was being replaced when the swap began")
+
+    engines = [Returning(lambda r: (7, 1)), engine()]
+    dispatcher = patient(engines)
+
+    async def scenario() -> None:
+        channel = MemoryChannel()
+        channel.put(1, {})
+        await dispatcher.adopt(channel, 1)
+        await asyncio.gather(*(dispatcher.generate(request(name)) for name in "ab"))
+        assert names(engines[0])
 
     asyncio.run(scenario())

@@ -51,6 +51,8 @@ class Dispatcher:
         self._max_moves = max_moves
         self._policy = new_policy(len(engines))
         self._alive = set(range(len(engines)))
+        self._returned: set[int] = set()
+        """Engines that came back since the last swap of weights began."""
         self._courses: dict[str, _Course] = {}
         self._waiting: dict[str, asyncio.Future[Start]] = {}
         """By rollout: its next order to start."""
@@ -94,6 +96,7 @@ class Dispatcher:
         """A lost engine, or its replacement, takes turns again, with the weights that the others have."""
         for course in self._courses.values():
             course.failed.discard(engine)
+        self._returned.add(engine)
         if engine not in self._alive:
             self._alive.add(engine)
             self._policy.engine_returned(engine)
@@ -102,6 +105,7 @@ class Dispatcher:
     async def adopt(self, channel: WeightChannel, version: int) -> None:
         """Swap the weights of all engines; only between rollouts. An engine that cannot is left out."""
         assert not self._courses, "weights are swapped only when no rollout is in flight"
+        self._returned.clear()
         outcomes = await asyncio.gather(
             *(engine.adopt(channel, version) for engine in self._engines), return_exceptions=True
         )
@@ -109,9 +113,10 @@ class Dispatcher:
         for error in failures.values():
             if not isinstance(error, EngineError) or len(failures) == len(self._engines):
                 raise error
-        self._alive = set(range(len(self._engines))) - failures.keys()
+        lost = failures.keys() - self._returned
+        self._alive = set(range(len(self._engines))) - lost
         self._policy = self._new_policy(len(self._engines))
-        for index in failures:
+        for index in lost:
             self._policy.engine_lost(index)
 
     async def close(self) -> None:
