@@ -62,7 +62,7 @@ async function poll(digests) {
     if (isFirst) openLink();
     at("live").textContent = "live";
   } catch {
-    at("live").textContent = "rstar2 view has ended; what it showed last stays here";
+    at("live").textContent = "rstar2 view does not answer; what it showed last stays here";
   }
   setTimeout(() => poll(next), POLL_MS);
 }
