@@ -1,9 +1,12 @@
 """The learner is built as the config says."""
 
 import pytest
+import torch
+from transformers import PreTrainedModel
 
 from rstar2.assemble.learner import learning
 from rstar2.config import parse_config
+from rstar2.errors import ConfigError
 from rstar2.models.loading import build_tiny
 from rstar2.ports import Objective
 from rstar2.types import TrainSample
@@ -15,22 +18,35 @@ SAMPLE = TrainSample(
 """Far likelier when it was sampled than under any model with random weights: about 1 in 11."""
 
 
+def tiny() -> PreTrainedModel:
+    return build_tiny(
+        vocab_size=11, hidden_size=8, num_layers=1, num_heads=2, num_kv_heads=1,
+        head_dim=4, mlp_size=13, max_positions=17, seed=0,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("updates", "clip_fraction"), [([1, 1], 0.0), ([1, 2], 1.0)])
 def test_with_several_updates_the_old_policy_is_the_one_that_sampled(
     updates: list[int], clip_fraction: float
 ) -> None:
     stages = [{**STAGE, "name": f"rl{n}", "updates": count} for n, count in enumerate(updates)]
-    model = build_tiny(
-        vocab_size=11,
-        hidden_size=8,
-        num_layers=1,
-        num_heads=2,
-        num_kv_heads=1,
-        head_dim=4,
-        mlp_size=13,
-        max_positions=17,
-        seed=0,
-    )
-    with learning(parse_config({"stages": stages, "learner": {"device": "cpu"}}), model) as learner:
+    config = parse_config({"stages": stages, "learner": {"device": "cpu"}})
+    with learning(config, tiny()) as learner:
         report = learner.step([SAMPLE], objective=Objective.POLICY, lr=0.0)
     assert report["clip_fraction"] == clip_fraction
+
+
+def test_adapters_leave_the_model_to_the_engines_as_it_was() -> None:
+    config = parse_config({"model": {"base": "folder"}, "learner": {"device": "cpu", "lora": {"rank": 2}}})
+    model, names = tiny(), [name for name, _ in tiny().named_parameters()]
+    with learning(config, model) as learner:
+        learner.step([SAMPLE], objective=Objective.POLICY, lr=1.0)
+    assert [name for name, _ in model.named_parameters()] == names
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), tiny().parameters(), strict=True))
+
+
+def test_more_ranks_than_gpus_are_refused_before_any_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    config = parse_config({"learner": {"num_ranks": 3, "device": "cuda"}})
+    with pytest.raises(ConfigError, match="this machine has 2 GPUs"), learning(config, tiny()):
+        pass

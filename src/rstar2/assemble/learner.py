@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from rstar2.assemble.devices import device_type
 from rstar2.assemble.policy import load_policy
 from rstar2.config import LearnerSection, RunConfig
+from rstar2.errors import ConfigError
 from rstar2.learner.adapters import Lora
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.fsdp import FsdpLearner
@@ -34,10 +35,13 @@ def learning(config: RunConfig, model: PreTrainedModel) -> Iterator[TorchLearner
         own = copy.deepcopy(model) if section.lora.rank else model  # engines copy the plain one later
         yield TorchLearner(own.to(device_type(section.device)), **_options(config))
         return
-    crew = ProcessCrew(
-        partial(build_rank, config), section.num_ranks, device_type=device_type(section.device)
-    )
-    with closing(crew):
+    device = device_type(section.device)
+    if device == "cuda" and section.num_ranks > (num_gpus := torch.cuda.device_count()):
+        raise ConfigError(
+            f"learner.num_ranks = {section.num_ranks}, but this machine has {num_gpus} GPUs: "
+            "lower it, or give more machines by --cluster"
+        )
+    with closing(ProcessCrew(partial(build_rank, config), section.num_ranks, device_type=device)) as crew:
         yield CrewLearner(crew)
 
 
