@@ -198,6 +198,16 @@ def test_a_preparation_killed_after_every_reply_ends_as_if_nothing_had_happened(
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
 
 
+def test_where_nothing_is_left_no_file_of_an_earlier_time_is(write, published, tmp_path):
+    prepared(files_config(write, published), tmp_path)
+    for name in ("dapo", "aops", "project-euler"):
+        published[name] = {key: "none" if key.endswith("answer") else v for key, v in published[name].items()}
+    published["dapo"]["reward_model"] = {"ground_truth": "none"}
+    manifest, _ = prepared(files_config(write, published), tmp_path)
+    assert [count.num_kept for count in manifest.problems] == [0, 0, 0]
+    assert not (tmp_path / "problems.jsonl").exists()
+
+
 def test_halves_of_surrogate_pairs_cannot_stop_it(write, published, tmp_path):
     published["dapo"]["prompt"] += " \ud83d"
     published["tulu3"]["messages"][0]["content"] += " \ud83d"

@@ -12,7 +12,7 @@ from rstar2.preparation.label_check import Agreement, agreement, is_confirmed
 from rstar2.preparation.manifest import SourceCount
 from rstar2.preparation.questions import Cleaned, clean_problems, merged
 from rstar2.preparation.served_model import Asked
-from rstar2.preparation.shards import Shard, fingerprint, write_whole
+from rstar2.preparation.shards import Shard, fingerprint, write_unless_empty
 from rstar2.problems.decontaminate import benchmark_grams
 from rstar2.problems.filters import FilterCount
 from rstar2.types import Problem
@@ -25,8 +25,8 @@ async def make_problems(job: Job) -> tuple[SourceCount, ...]:
     if job.checker is not None:
         checked = [sources[count.name].check_labels for _, count in cleaned]
         cleaned = await _with_confirmed_labels(job, job.checker, cleaned, checked)
-    if lines := [problem_line(problem) for problems, _ in cleaned for problem in problems]:
-        write_whole(job.folder / "problems.jsonl", lines)
+    lines = [problem_line(problem) for problems, _ in cleaned for problem in problems]
+    write_unless_empty(job.folder / "problems.jsonl", lines)
     counts = {count.name: count for _, count in cleaned}
     return tuple(counts.get(name) or skipped(name, source) for name, source in job.config.problems.items())
 

@@ -16,7 +16,7 @@ from rstar2.preparation.journal import Journal
 from rstar2.preparation.manifest import SourceCount
 from rstar2.preparation.rewriting import rewritten, with_text
 from rstar2.preparation.served_model import Asked
-from rstar2.preparation.shards import Shard, fingerprint, write_whole
+from rstar2.preparation.shards import Shard, fingerprint, write_unless_empty
 from rstar2.problems.filters import FilterCount
 
 
@@ -33,9 +33,8 @@ async def make_conversations(job: Job) -> tuple[SourceCount, ...]:
             count, found = await _rewritten(job, job.writer, source.rewrite, count, list(found))
         counts.append(count)
         lines += [spoken.as_line(source=name) for spoken in found]
-    if lines:
-        random.Random(f"{job.config.seed}/order").shuffle(lines)
-        write_whole(job.folder / "sft.jsonl", lines)
+    random.Random(f"{job.config.seed}/order").shuffle(lines)
+    write_unless_empty(job.folder / "sft.jsonl", lines)
     return tuple(counts)
 
 

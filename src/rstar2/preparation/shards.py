@@ -6,7 +6,7 @@ missing or tells of other ingredients, the shard is made anew.
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -66,3 +66,11 @@ def write_whole(path: Path, lines: Iterable[str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+
+
+def write_unless_empty(path: Path, lines: Sequence[str]) -> None:
+    """No lines are no file: a run then says that it is missing, instead of finding nothing in it."""
+    if lines:
+        write_whole(path, lines)
+    else:
+        path.unlink(missing_ok=True)
