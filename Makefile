@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check unit lint types harnesses clean
+.PHONY: demo test test-vllm check unit lint types harnesses clean
 
 demo: .venv/installed
 	$(BIN)/rstar2 train configs/tiny.toml --run runs/demo
 
 test: lint types
 	$(BIN)/python -m pytest --hypothesis-profile=thorough
+
+# What generates with a real vLLM, on CPU, from an environment of its own: it wants other versions than we do.
+test-vllm: .venv-vllm/installed
+	.venv-vllm/bin/python -m pytest -m vllm tests/engines tests/test_recipe.py
 
 check: lint types unit
 
@@ -35,5 +39,10 @@ harnesses: .venv/installed .venv-harnesses/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+.venv-vllm/installed: pyproject.toml constraints-vllm.txt
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --no-compile --no-deps --requirement constraints-vllm.txt --editable .
+	touch $@
+
 clean:
-	rm -rf .venv .venv-harnesses .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-harnesses .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,6 +18,14 @@ settings.register_profile("thorough", max_examples=200)
 settings.load_profile("quick")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests with vLLM run only where `-m` speaks of them: in the environment that has it (make test-vllm)."""
+    if "vllm" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("vllm")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Libraries and tests stay to the end: to look through them for garbage again and again is in vain."""
     gc.collect()

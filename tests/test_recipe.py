@@ -141,9 +141,9 @@ def start(folder: Path, overrides: Sequence[str]) -> "subprocess.Popen[str]":
     )
 
 
-def finish(folder: Path, overrides: Sequence[str]) -> None:
+def finish(folder: Path, overrides: Sequence[str], *, limit_s: float = 250) -> None:
     child = start(folder, overrides)
-    _, stderr = child.communicate(timeout=250)
+    _, stderr = child.communicate(timeout=limit_s)
     assert child.returncode == 0, stderr
 
 
@@ -233,3 +233,30 @@ def test_engines_that_were_ahead_when_killed_play_again_what_was_not_learned_fro
     assert sum(lags[killed]) < sum(lags[whole]), "a resumed run begins with the newest weights"
     # Until it was first killed it did the same to the bit: time does not decide which weights play a batch.
     assert metrics_of(killed)[:54] == metrics_of(whole)[:54]
+
+
+VLLM = ("engine.kind=vllm", "engine.num_engines=1", "model.tiny.head_dim=32", "stages.0.steps=3")
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(900)
+def test_vllm_plays_the_recipe_and_measures_what_came_of_it(tmp_path: Path) -> None:
+    finish(tmp_path, VLLM, limit_s=600)
+    metrics = metrics_of(tmp_path)
+    learned = [line for line in metrics if line.get("learner_num_target_tokens") and "reward" in line]
+    assert learned, "no group had mixed rewards: reinforcement learning was not put to the test"
+    # Each step's tokens were drawn by vLLM and scored by the learner, whose weights have just moved.
+    assert max(line["learner_mismatch_max"] for line in learned) < 1e-3
+    assert all(line["engine_reused_tokens"] > 0 for line in learned)
+    rows = rows_of(tmp_path)
+    assert rows[-1]["calls_per_rollout"] > 0
+
+    done = subprocess.run(
+        [
+            sys.executable, "-c", "from rstar2.cli import main; main()", "eval",
+            "--model", tmp_path / "run/models/rl2", "--out", tmp_path / "score.json", "--temperature", "0",
+        ],
+        env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "score.json").read_text())["num_problems"] == 4

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",  # else it reports to its makers
     "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS": "1",  # then a signal ends a worker, which holds nothing to lose
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else all engines of a machine share one core
 }
 """What vLLM takes from the environment alone; read at its first import."""

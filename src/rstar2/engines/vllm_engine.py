@@ -31,6 +31,8 @@ from rstar2.weights import FolderChannel
 if TYPE_CHECKING:
     from vllm import SamplingParams
 
+_SHUTDOWN_S = 20.0
+"""Before the core's process is killed; longer than it grants its workers."""
 _FINISHES = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "abort": FinishReason.RELEASED}
 
 
@@ -140,7 +142,8 @@ class VllmEngine:
         if not self._is_closed:
             self._is_closed = True
             await asyncio.gather(*self._aborts, *map(self._abort, self._turns.values()))
-            self._llm.shutdown()
+            await asyncio.to_thread(self._llm.shutdown, _SHUTDOWN_S)
+            del self._core, self._llm  # vLLM's objects complain if they last until the interpreter ends
 
     async def _write(self, turn: str, request: GenerationRequest) -> Generation:
         from vllm.inputs import tokens_input
