@@ -236,7 +236,11 @@ def test_the_recipe_runs_with_vllm_and_survives_its_death(tmp_path: Path) -> Non
     with running(tmp_path, *vllm) as run:
         run.until(NUM_SUPERVISED + 2)
         run.kill_one(lambda line: line.startswith("ray::EngineActor"))  # its turns wait for the next one
+        run.until(NUM_SUPERVISED + 5)
+        run.kill_one(lambda line: line.startswith("VLLM::EngineCore"))  # the actor lives, its engine does not
         run.finish()
     check_metrics(run)
-    mismatches = [line["learner_mismatch_kl"] for line in run.metrics()[NUM_SUPERVISED:]]
-    assert max(map(abs, mismatches)) < 1e-3, "vLLM writes with the weights that the learner has"
+    learned = [line for line in run.metrics()[NUM_SUPERVISED:] if "learner_mismatch_kl" in line]
+    for line in learned:
+        assert abs(line["learner_mismatch_kl"]) < 1e-3, "vLLM writes with the weights that the learner has"
+    assert learned

@@ -6,6 +6,7 @@ with the run. What is booked of another cluster is given back; the cluster itsel
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
@@ -22,6 +23,7 @@ LOCAL = "local"
 LOOPBACK = "127.0.0.1"
 """What the node of such a cluster calls itself."""
 
+_CONNECT_LIMIT_S = 10.0
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its coming default: a process without GPUs is left as it is
@@ -48,6 +50,8 @@ def connected(address: str, blocks: Sequence[Block]) -> Iterator["Cluster"]:
         # Cores are lent twice where there are too few: the parts of a small run mostly wait for each other.
         num_cpus = max(os.cpu_count() or 1, ceil(sum(block.cpus for block in blocks)))
         options |= {"num_cpus": num_cpus, "include_dashboard": False}
+    else:
+        _check_somebody_listens(address)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError) as error:
@@ -59,6 +63,21 @@ def connected(address: str, blocks: Sequence[Block]) -> Iterator["Cluster"]:
         yield Cluster(booked(blocks), blocks)
     finally:
         ray.shutdown()
+
+
+def _check_somebody_listens(address: str) -> None:
+    """Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise ConfigError(
+            f"--cluster is '{LOCAL}' or HOST:PORT of a Ray cluster's first machine, not '{address}'"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_LIMIT_S).close()
+    except OSError as error:
+        raise ConfigError(
+            f"nobody answers at {address} ({error}): start Ray there with `ray start --head --port {port}`"
+        ) from error
 
 
 def _prepare_environment(variables: Mapping[str, str]) -> None:
