@@ -69,7 +69,13 @@ async def _complete(http: web.Request) -> web.StreamResponse:
     served = http.app[_SERVED]
     request = await _read(http, CompletionRequest)
     tasks = completion_tasks(served, request)
-    reply = _reply(CompletionReply, served, tasks, wants_logprobs=request.logprobs is not None)
+    reply = _reply(
+        CompletionReply,
+        served,
+        tasks,
+        wants_logprobs=request.logprobs is not None,
+        wants_token_ids=request.return_token_ids,
+    )
     return await _reply_to(http, request, written_completions(served, request, tasks), reply, len(tasks))
 
 
@@ -119,7 +125,14 @@ def _card(http: web.Request) -> Json:
     return card | {"owned_by": "rstar2", "max_model_len": served.context_tokens}
 
 
-def _reply(kind: type[Reply], served: Served, tasks: Sequence[Task], *, wants_logprobs: bool) -> Reply:
+def _reply(
+    kind: type[Reply],
+    served: Served,
+    tasks: Sequence[Task],
+    *,
+    wants_logprobs: bool,
+    wants_token_ids: bool = False,
+) -> Reply:
     """Choices of one prompt share it, and count it once."""
     prompts = {task.group_id: task.prompt for task in tasks}
     return kind(
@@ -127,6 +140,7 @@ def _reply(kind: type[Reply], served: Served, tasks: Sequence[Task], *, wants_lo
         tokenizer=served.template.tokenizer,
         num_prompt_tokens=sum(map(len, prompts.values())),
         wants_logprobs=wants_logprobs,
+        wants_token_ids=wants_token_ids,
     )
 
 

@@ -39,9 +39,16 @@ class Reply(ABC):
     kind_of_piece: str
 
     def __init__(
-        self, *, model: str, tokenizer: Tokenizer, num_prompt_tokens: int, wants_logprobs: bool
+        self,
+        *,
+        model: str,
+        tokenizer: Tokenizer,
+        num_prompt_tokens: int,
+        wants_logprobs: bool,
+        wants_token_ids: bool = False,
     ) -> None:
         self.wants_logprobs = wants_logprobs
+        self.wants_token_ids = wants_token_ids
         self._tokenizer = tokenizer
         self._num_prompt_tokens = num_prompt_tokens
         self._shared: Json = {
@@ -134,7 +141,9 @@ class CompletionReply(Reply):
 
     def _choice(self, number: int, choice: Delta) -> Json:
         logprobs = self._logprobs(choice) if self.wants_logprobs else None
-        return {"index": number, "text": choice.text, "logprobs": logprobs, "finish_reason": choice.finish}
+        token_ids: Json = {"token_ids": list(choice.token_ids)} if self.wants_token_ids else {}
+        written: Json = {"index": number, "text": choice.text, "logprobs": logprobs}
+        return written | token_ids | {"finish_reason": choice.finish}
 
     def _logprobs(self, choice: Delta) -> Json:
         texts = self._token_texts(choice)

@@ -65,6 +65,8 @@ class CompletionRequest(TextRequest):
     """As ever; 0 with `echo` only, for a prompt that is read back and not gone on from."""
     logprobs: int | None = Field(None, ge=0, le=1)
     """Of the tokens of the text; 1 is for `echo` alone, which tells the likeliest in every place anyway."""
+    return_token_ids: bool = False
+    """As vLLM calls it: the text's tokens as ids too, without the one that ends the turn."""
     echo: bool = False
     suffix: Literal[""] = ""
     best_of: int = Field(1, ge=1, le=1)
