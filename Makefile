@@ -12,7 +12,7 @@ test: lint types
 
 # What generates with a real vLLM, on CPU, from an environment of its own: it wants other versions than we do.
 test-vllm: .venv-vllm/installed
-	.venv-vllm/bin/python -m pytest -m vllm tests/engines tests/test_recipe.py
+	.venv-vllm/bin/python -m pytest -m vllm tests/engines tests/test_recipe.py tests/cluster
 
 check: lint types unit
 
