@@ -3,7 +3,7 @@
 json_lines   numbers and rollouts on disk, always: they can be cut back to a checkpoint
 following    the same files, read while they grow
 activity     what was under way at every moment of a step
-trackers     the same numbers in TensorBoard or Weights & Biases, if the config asks for it
+trackers     the same numbers in TensorBoard or Weights & Biases; tracking opens those that the config names
 """
 
 from rstar2.telemetry.activity import Activity, Window, Work

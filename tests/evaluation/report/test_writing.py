@@ -142,7 +142,7 @@ def test_runs_that_are_compared_stand_on_one_page_with_the_settings_that_differ(
 
 
 def test_a_long_run_still_fits_on_a_small_page(run):
-    text = "x" * 50_000
+    text = "x" * 8_000
     records = [rollout(f"evaluation/{n}", text) for n in range(60)]
     write_lines(run / "rollouts.jsonl", records + [rollout("rl1", text) | {"step": n} for n in range(400)])
     page = write_report(run)

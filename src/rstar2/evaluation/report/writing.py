@@ -22,6 +22,7 @@ SCRIPTS = (
     "tables.js",
     "curves.js",
     "anatomy.js",
+    "course.js",
     "groups.js",
     "rollouts.js",
     "conversation.js",

@@ -12,6 +12,8 @@ function fill(node, attributes, children) {
 const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+const scrolling = (label, ...children) =>
+  el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, ...children);
 const note = (text) => el("p", { class: "note" }, text);
 
 // Show `entries`, each [key, content, build], as the children of a node. What has not changed stays as it is,
@@ -19,19 +21,22 @@ const note = (text) => el("p", { class: "note" }, text);
 function show(parent, entries) {
   const old = new Map([...parent.children].map((node) => [node.dataset.key, node]));
   const nodes = entries.map(([key, content, build]) => {
-    const signature = JSON.stringify(content), known = old.get(key);
+    const signature = JSON.stringify(content),
+      known = old.get(key);
     if (known && known.signature === signature) return known;
     const node = build(content);
     node.dataset.key = key;
     node.signature = signature;
-    if (known?.contains(document.activeElement)) queueMicrotask(() => (node.querySelector("[tabindex]") ?? node).focus());
+    if (known?.contains(document.activeElement))
+      queueMicrotask(() => (node.querySelector("[tabindex]") ?? node).focus());
     return node;
   });
-  const isSame = nodes.length === parent.children.length && nodes.every((node, n) => node === parent.children[n]);
+  const isSame =
+    nodes.length === parent.children.length && nodes.every((node, n) => node === parent.children[n]);
   if (!isSame) parent.replaceChildren(...nodes);
 }
 
-// A labelled choice. `options` maps what is shown to what it means; the choice made is kept if it is still there.
+// A labelled choice. `options` maps what is shown to what it means; `value` is the meaning of the present one.
 function choose(label, options, value, onChange) {
   const names = Object.keys(options);
   const select = el("select", {}, ...names.map((name) => el("option", {}, name)));
