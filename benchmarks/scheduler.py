@@ -1,7 +1,8 @@
 """Every placement policy on the paper's three stages, on paper: `python benchmarks/scheduler.py`.
 
-Prints the table of seconds per policy, what each loses to the default one, what a decision of the default
-policy costs at 64 engines with all 16,384 rollouts known to it, and how fast the simulation is.
+Prints the table of seconds per policy, beside them a clairvoyant that no run can have; where an engine's
+time goes; what each policy loses to the default one; what a decision of the default policy costs at 64
+engines with all 16,384 rollouts known to it, and how fast the simulation is.
 """
 
 import argparse
@@ -11,16 +12,21 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from rich.progress import Progress
+from rich.table import Table
 
-from rstar2.console import console
+from rstar2.console import console, plain_table
 from rstar2.rollout.placement.catalog import DEFAULT_POLICY
 from rstar2.rollout.placement.policy import Order, Policy, Ready
+from rstar2.rollout.simulation.clairvoyant import Clairvoyant
+from rstar2.rollout.simulation.cluster import rollout_ids
+from rstar2.rollout.simulation.outcome import Outcome
 from rstar2.rollout.simulation.scenario import ClusterSection, Scenario, load_scenario
 from rstar2.rollout.workload import PAPER_STAGES, draw_step
 from rstar2.types import EngineLoad
-from rstar2.verbs.simulate import Result, by_workload, drawn_cases, gains_table, play, results_table
+from rstar2.verbs.simulate import Case, Result, by_workload, drawn_cases, gains_table, play, results_table
 
 
 class Timed:
@@ -62,15 +68,22 @@ class Timed:
 
 def main() -> None:
     arguments = _arguments()
-    scenario = load_scenario(arguments.scenario).model_copy(
-        update={"seeds": tuple(range(1, arguments.seeds + 1)), "is_later_epoch": arguments.later_epoch}
+    scenario = load_scenario(arguments.scenario)
+    scenario = scenario.model_copy(
+        update={
+            "seeds": tuple(range(1, arguments.seeds + 1)),
+            "policies": tuple(arguments.policies or scenario.policies),
+            "is_later_epoch": arguments.later_epoch,
+        }
     )
     results = _results(scenario)
     for rows in by_workload(results).values():
         console.print(results_table(scenario, rows))
         console.print()
+        console.print(spent_table(scenario.cluster, rows))
+        console.print()
     console.print(gains_table(results))
-    for policy in scenario.policies:
+    for policy in dict.fromkeys(row.policy for row in results):
         rows = [row for row in results if row.policy == policy]
         worst = max(row.excess for row in rows)
         evicted = sum(row.outcome.evicted_tokens for row in rows)
@@ -98,8 +111,42 @@ def _results(scenario: Scenario) -> list[Result]:
 def _played(scenario: Scenario) -> list[Result]:
     """In a process of its own; without the rollouts, of which there are many."""
     [case] = drawn_cases(scenario)
+    results = [play(scenario, case, policy) for policy in scenario.policies]
     told = replace(case, traces=(), earlier=())
-    return [replace(play(scenario, case, policy), case=told) for policy in scenario.policies]
+    return [replace(result, case=told) for result in [*results, foreseen(scenario, case)]]
+
+
+def foreseen(scenario: Scenario, case: Case) -> Result:
+    """What a policy reaches that knows all lengths: the gap to the default one is what not knowing costs."""
+    lengths = [trace.response_tokens for trace in case.traces]
+    policy = Clairvoyant(
+        scenario.cluster.num_engines, dict(zip(rollout_ids(case.traces), lengths, strict=True))
+    )
+    return Result(case=case, policy="clairvoyant", outcome=scenario.play(policy, case.traces))
+
+
+def spent_table(cluster: ClusterSection, results: Sequence[Result]) -> Table:
+    """Where the seconds of an engine go, on average: the parts of each line add up to its makespan."""
+    table = plain_table()
+    table.add_column(f"{results[0].case.name}, s per engine")
+    for title in ("steps", "reads", "other", "idle", "number of steps"):
+        table.add_column(title, justify="right")
+    for policy in dict.fromkeys(row.policy for row in results):
+        parts = [spent(cluster, row.outcome) for row in results if row.policy == policy]
+        *seconds, num_steps = (fmean(values) for values in zip(*parts, strict=True))
+        table.add_row(policy, *(f"{part_s:.1f}" for part_s in seconds), f"{num_steps:.0f}")
+    return table
+
+
+def spent(cluster: ClusterSection, outcome: Outcome) -> tuple[float, float, float, float, float]:
+    """Seconds of a mean engine: what its steps cost whatever they hold; reading keys and values; what prefill
+    and multiplying add to these; idle. Then how many steps it took."""
+    times = cluster.times
+    num_steps = fmean(engine.num_steps for engine in outcome.engines)
+    steps_s = num_steps * (times.overhead_s + times.weights_s)
+    reads_s = times.kv_s * fmean(engine.read_tokens for engine in outcome.engines)
+    busy_s = fmean(engine.busy_s for engine in outcome.engines)
+    return steps_s, reads_s, busy_s - steps_s - reads_s, outcome.makespan_s - busy_s, num_steps
 
 
 def decision_cost(scenario: Scenario) -> None:
@@ -126,6 +173,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenario", type=Path, default=Path("configs/simulate-64xmi300x.toml"))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--policies", nargs="*", help="instead of the scenario's")
     parser.add_argument("--later-epoch", action="store_true", help="problems were met before")
     return parser.parse_args()
 

@@ -1,5 +1,7 @@
 """Orders of the default policy, event by event."""
 
+from dataclasses import replace
+
 from rstar2.rollout.placement.learned import LearnedReservation
 from rstar2.rollout.placement.lengths import NUM_BINS
 from rstar2.rollout.placement.policy import Ready, Start, Stop
@@ -80,12 +82,27 @@ def test_an_engine_that_runs_short_is_relieved_of_its_youngest():
     policy.decide([load(used=60, running=1, steps=50)])
     policy.turn_ended("old", 110)
     policy.ready(ready("old", tokens=120))
-    orders = policy.decide([load(total=500, used=400, running=4, steps=100)])
-    assert [order.rollout_id for order in orders if isinstance(order, Stop)] == ["a", "b"]
-    policy.ready(ready("a", group="a", tokens=70))
-    assert started(policy.decide([load(total=500, used=400, running=2, steps=101)])) == {}
+    orders = policy.decide([load(total=410, used=400, running=4, steps=100)])  # 8 steps of 4 rows: 22 short
+    assert [order.rollout_id for order in orders if isinstance(order, Stop)] == ["a"]
+    policy.ready(ready("a", group="a", tokens=60))
+    assert started(policy.decide([load(total=410, used=350, running=3, steps=101)])) == {}
     policy.ended("old", 130, is_complete=True)
-    assert started(policy.decide([load(total=500, used=100, running=1, steps=110)])) == {"a": 0}
+    assert started(policy.decide([load(total=410, used=100, running=1, steps=110)])) == {"a": 0}
+
+
+def test_room_for_a_few_steps_is_short_where_responses_are_long():
+    policy = LearnedReservation(1)
+    limit = 192 * 20  # of which a 192nd part is 20 steps
+    for name in "ab":
+        policy.ready(replace(ready(name, group=name), max_total_tokens=10 + limit))
+    policy.decide([load()])
+    policy.turn_ended("a", 110)
+    policy.ready(replace(ready("a", tokens=120), max_total_tokens=10 + limit))
+    assert not any(isinstance(order, Stop) for order in policy.decide([load(total=440, used=400, running=2)]))
+    policy.turn_ended("a", 130)
+    policy.ready(replace(ready("a", tokens=140), max_total_tokens=10 + limit))
+    orders = policy.decide([load(total=439, used=400, running=2)])
+    assert [order.rollout_id for order in orders if isinstance(order, Stop)] == ["b"]
 
 
 def test_what_ran_on_a_lost_engine_goes_before_newcomers():

@@ -43,6 +43,8 @@ def test_a_turn_takes_a_prefill_step_and_one_for_each_further_token():
     assert run(engine) == [(13.0, "a", 8)]
     assert engine.counts.busy_s == 3.0
     assert (engine.counts.prefilled_tokens, engine.counts.decoded_tokens) == (5, 3)
+    assert engine.counts.num_steps == 3
+    assert engine.counts.read_tokens == 6 + 7  # the first of the three tokens is drawn by the prefill
 
 
 def test_rows_advance_together_and_newcomers_join_at_the_next_step():

@@ -31,8 +31,10 @@ _BLOCK_SIZE = 4
 """Rollouts of a group that start together: three of four prompts are saved, and groups still spread."""
 _MARGIN = 0.1
 """Of the time until an engine is done, what a move must gain beyond its cost: forecasts are no better."""
-_SPARE_STEPS = 64
-"""An engine with room for fewer further steps of its rows runs short."""
+_SPARE_SHARE = 1 / 192
+"""Of the longest response: an engine with room for fewer further steps of its rows runs short."""
+_LEAST_SPARE_STEPS = 8
+"""Some rollout has ended by then, and the policy is asked again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +171,7 @@ class LearnedReservation:
             rollout = next(iter(self._homeless.values()))
             placed = self._place(rollout)
             engine = self._choose(placed, self._forecast.outlook(placed), self._untried)
-            if engine is None or _is_short(loads[engine], placed.prompt_tokens + placed.response_tokens):
+            if engine is None or self._is_short(loads[engine], placed):
                 return
             del self._homeless[rollout.rollout_id]
             yield self._enter(engine, placed, loads)
@@ -180,7 +182,7 @@ class LearnedReservation:
             placed = self._place(self._line.next_of(group))
             outlook = self._forecast.outlook(placed)
             engine = self._choose(placed, outlook, self._untried, preferred=group.block_engine)
-            if engine is None or _is_short(loads[engine], placed.prompt_tokens + placed.response_tokens):
+            if engine is None or self._is_short(loads[engine], placed):
                 return
             self._line.start(group, engine)
             yield self._enter(engine, placed, loads)
@@ -210,7 +212,7 @@ class LearnedReservation:
 
         Who was told to go on just now does not run yet: there is nothing to stop.
         """
-        short = load.kv_tokens_used + _SPARE_STEPS * load.num_running - load.kv_tokens_total
+        short = load.kv_tokens_used + self._spare_steps * load.num_running - load.kv_tokens_total
         orders: list[Order] = []
         if short <= 0:
             return orders
@@ -221,16 +223,29 @@ class LearnedReservation:
         for row in [row for row in running if row.rollout_id not in spared][: len(running) // 2]:
             if short <= 0:
                 break
-            short -= row.response_tokens_at(load.num_steps) + _SPARE_STEPS
+            short -= row.response_tokens_at(load.num_steps) + self._spare_steps
             self._leave(row)
             orders.append(Stop(rollout_id=row.rollout_id))
         return orders
+
+    def _is_short(self, load: EngineLoad, placed: Placed) -> bool:
+        """Whether this one would soon have the engine relieved of it again; an idle engine takes it.
+
+        What is expected may be wrong: without a look at what is there, a rollout would be stopped, placed
+        and stopped again.
+        """
+        more_tokens = placed.prompt_tokens + placed.response_tokens
+        spare_tokens = 2 * self._spare_steps * (load.num_running + 1)
+        return (
+            load.num_running > 0 and load.kv_tokens_used + more_tokens + spare_tokens > load.kv_tokens_total
+        )
 
     # -- bookkeeping -----------------------------------------------------------------------------------
 
     def _begin_step(self, *, max_response_tokens: int) -> None:
         """Everything that is known of single rollouts; those of one step have one limit."""
         self._max_response_tokens = max_response_tokens
+        self._spare_steps = max(_LEAST_SPARE_STEPS, round(_SPARE_SHARE * max_response_tokens))
         self._beliefs = self._lengths.beliefs(max_response_tokens)
         self._forecast = Forecast(self._beliefs, self._num_engines, step_reads=self._costs.step_reads)
         for engine in set(range(self._num_engines)) - self._engines:
@@ -275,13 +290,3 @@ class LearnedReservation:
             engine=engine,
             reserved_tokens=placed.prompt_tokens + placed.response_tokens + self._beliefs.bin_tokens,
         )
-
-
-def _is_short(load: EngineLoad, more_tokens: int) -> bool:
-    """Whether so many tokens more would soon have the engine relieved of them again; an idle one takes them.
-
-    What is expected may be wrong: without a look at what is there, a rollout would be stopped, placed and
-    stopped again.
-    """
-    spare_tokens = 2 * _SPARE_STEPS * (load.num_running + 1)
-    return load.num_running > 0 and load.kv_tokens_used + more_tokens + spare_tokens > load.kv_tokens_total

@@ -4,6 +4,7 @@
     engine.py       one engine: admission, chunked prefill, decoding, kept prefixes, retraction
     cluster.py      the events: turns end, tools return, engines die; the policy decides
     bound.py        what no schedule can beat
+    clairvoyant.py  what a policy reaches that knows all lengths
     outcome.py      what came of a run
 
 Not here: what rollouts look like (`workload.py`) and what engines and models can do (`rstar2.profiles`).

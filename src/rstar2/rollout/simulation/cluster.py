@@ -57,6 +57,11 @@ class _Course:
         )
 
 
+def rollout_ids(traces: Sequence[RolloutTrace]) -> list[str]:
+    """By which a policy hears of these rollouts."""
+    return [f"{trace.problem_id}/{trace.index}/{position}" for position, trace in enumerate(traces)]
+
+
 class Cluster:
     """Engines in virtual time."""
 
@@ -76,8 +81,7 @@ class Cluster:
         """Play all rollouts to their ends; `losses` are engines that die: (time, index)."""
         for lost_s, engine in losses:
             self._at(lost_s, lambda engine=engine: self._lose(engine))  # type: ignore[misc]
-        for position, trace in enumerate(traces):
-            rollout_id = f"{trace.problem_id}/{trace.index}/{position}"
+        for rollout_id, trace in zip(rollout_ids(traces), traces, strict=True):
             self._courses[rollout_id] = course = _Course(trace, rollout_id, trace.prompt_tokens)
             self._policy.ready(course.ready)
         self._decide()

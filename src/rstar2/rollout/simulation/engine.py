@@ -26,6 +26,10 @@ class EngineCounts:
     """Sums since the start."""
 
     busy_s: float = 0.0
+    num_steps: int = 0
+    """Iterations, those that prefill included."""
+    read_tokens: int = 0
+    """Tokens whose keys and values were read by decoding rows, summed over the iterations."""
     decoded_tokens: int = 0
     prefilled_tokens: int = 0
     recomputed_tokens: int = 0
@@ -173,6 +177,8 @@ class SimulatedEngine:
     def _grow(self, num_steps: int) -> None:
         """Every decoding row gains `num_steps` tokens."""
         gained = num_steps * len(self._decoding)
+        self.counts.num_steps += num_steps
+        self.counts.read_tokens += num_steps * self._context_tokens + gained * (num_steps - 1) // 2
         self._step += num_steps
         self._context_tokens += gained
         self._room.used_tokens += gained
