@@ -5,8 +5,11 @@ Test modules import Ray, which reads its environment then: as `runtime.connected
 
 import asyncio
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rstar2.cluster.remote import Lost
@@ -48,3 +51,18 @@ class Here:
 @pytest.fixture
 def here() -> type[Here]:
     return Here
+
+
+@pytest.fixture
+def processes_with() -> Callable[[str], list[psutil.Process]]:
+    """All that inherited this `NAME=value` in their environment, orphans too."""
+
+    def found(mark: str) -> Iterator[psutil.Process]:
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark.encode() in (path / "environ").read_bytes().split(b"\0"):
+                    yield psutil.Process(int(path.name))
+            except (OSError, psutil.NoSuchProcess):
+                continue
+
+    return lambda mark: list(found(mark))

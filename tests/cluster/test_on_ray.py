@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import secrets
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -149,3 +152,44 @@ def test_ranks_answer_together_fail_together_and_end_together(cluster: Cluster) 
     _, alive = psutil.wait_procs(processes("RankActor"), 10)
     assert not alive
     crew.close()
+
+
+DRIVER = """
+import asyncio
+from rstar2.cluster.layout import Block, Bundle
+from rstar2.cluster.runtime import LOCAL, connected
+
+block = Block(name="sandbox", strategy="SPREAD", bundles=(Bundle(cpus=1.0),))
+with connected(LOCAL, [block]) as cluster:
+    from rstar2.cluster.sandbox import sandbox_nodes
+    from rstar2.cluster.sandbox_actor import SandboxActor
+    from rstar2.config import SandboxSection
+
+    async def main():
+        launches = [cluster.launcher(SandboxActor, "sandbox", 0)]
+        async with sandbox_nodes(launches, SandboxSection(workers=1)):
+            print("up", flush=True)
+            await asyncio.sleep(600)
+
+    asyncio.run(main())
+"""
+
+
+def test_nothing_is_left_when_the_training_process_is_killed(
+    processes_with: Callable[[str], list[psutil.Process]],
+) -> None:
+    mark = f"RSTAR2_TEST_DRIVER={secrets.token_hex(8)}"
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER],
+        env=dict([*os.environ.items(), mark.split("=")]),
+        stdout=subprocess.PIPE,
+    )
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == b"up\n"
+    started = processes_with(mark)
+    assert any("serve" in process.cmdline() for process in started)
+    driver.kill()
+    driver.communicate()
+    _, alive = psutil.wait_procs(started, 20)
+    assert not alive
+    assert not processes_with(mark)

@@ -92,10 +92,14 @@ TEXT = (
 CALL = '</reason><tool_call>\n{"name": "execute_python_code_with_standard_io", "arguments": %s}\n</tool_call>'
 
 
+ProcessesWith = Callable[[str], list[psutil.Process]]
+
+
 class Run:
     """`rstar2 train --cluster local` as a child, and all processes that come of it."""
 
-    def __init__(self, folder: Path, *overrides: str) -> None:
+    def __init__(self, folder: Path, processes_with: ProcessesWith, *overrides: str) -> None:
+        self._processes_with = processes_with
         self.folder = folder / "run"
         self._mark = f"RSTAR2_TEST_RUN={secrets.token_hex(8)}"
         name, value = self._mark.split("=")
@@ -131,14 +135,8 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
 
-    def processes(self) -> Iterator[psutil.Process]:
-        """Those that inherited our mark, orphans too."""
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                if self._mark.encode() in (path / "environ").read_bytes():
-                    yield psutil.Process(int(path.name))
-            except (OSError, psutil.NoSuchProcess):
-                continue
+    def processes(self) -> list[psutil.Process]:
+        return self._processes_with(self._mark)
 
     def kill_one(self, is_wanted: Callable[[str], bool]) -> None:
         """SIGKILL the first process whose command line is wanted."""
@@ -161,7 +159,7 @@ class Run:
         output, _ = self.process.communicate(timeout=600)
         assert self.process.returncode == 0, output
         deadline_s = time.monotonic() + 30
-        while (left := list(self.processes())) and time.monotonic() < deadline_s:
+        while (left := self.processes()) and time.monotonic() < deadline_s:
             time.sleep(0.2)
         assert not left
         return output
@@ -174,8 +172,8 @@ class Run:
 
 
 @contextmanager
-def running(folder: Path, *overrides: str) -> Iterator[Run]:
-    run = Run(folder, *overrides)
+def running(folder: Path, processes_with: ProcessesWith, *overrides: str) -> Iterator[Run]:
+    run = Run(folder, processes_with, *overrides)
     try:
         yield run
     finally:
@@ -212,8 +210,8 @@ def check_metrics(run: Run) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)
-def test_a_run_survives_the_death_of_each_of_its_parts(tmp_path: Path) -> None:
-    with running(tmp_path) as run:
+def test_a_run_survives_the_death_of_each_of_its_parts(tmp_path: Path, processes_with: ProcessesWith) -> None:
+    with running(tmp_path, processes_with) as run:
         run.until(5)
         run.kill_one(lambda line: line.startswith("ray::EngineActor"))  # an idle one
         run.until(NUM_SUPERVISED + 1)
@@ -230,10 +228,12 @@ def test_a_run_survives_the_death_of_each_of_its_parts(tmp_path: Path) -> None:
 
 @pytest.mark.vllm
 @pytest.mark.timeout(1200)
-def test_the_recipe_runs_with_vllm_and_survives_its_death(tmp_path: Path) -> None:
+def test_the_recipe_runs_with_vllm_and_survives_its_death(
+    tmp_path: Path, processes_with: ProcessesWith
+) -> None:
     pytest.importorskip("vllm")
     vllm = ("engine.kind=vllm", "engine.num_engines=1", "model.tiny.head_dim=32", "learner.num_ranks=1")
-    with running(tmp_path, *vllm) as run:
+    with running(tmp_path, processes_with, *vllm) as run:
         run.until(NUM_SUPERVISED + 2)
         run.kill_one(lambda line: line.startswith("ray::EngineActor"))  # its turns wait for the next one
         run.until(NUM_SUPERVISED + 5)
