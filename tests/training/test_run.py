@@ -24,7 +24,16 @@ from rstar2.tools import Registry
 from rstar2.tools.python_code import ProgramLimits, python_tool
 from rstar2.training.parts import Parts, SilentWatcher
 from rstar2.training.run import TrainingRun
-from rstar2.types import GenerationRequest, Problem, Program, Rollout, StepReport, ToolResult, TrainSample
+from rstar2.types import (
+    Generation,
+    GenerationRequest,
+    Problem,
+    Program,
+    Rollout,
+    StepReport,
+    ToolResult,
+    TrainSample,
+)
 from rstar2.weights import MemoryChannel
 
 PROBLEMS = tuple(
@@ -72,17 +81,49 @@ class Life:
             raise Killed
 
 
+class OneMemory:
+    """Of learner and engines, who take turns with it; each has its own if engines play ahead."""
+
+    def __init__(self, *, is_shared: bool) -> None:
+        self._is_shared = is_shared
+        self.is_learners = False
+
+    def check(self, *, is_learners: bool) -> None:
+        assert not self._is_shared or self.is_learners == is_learners
+
+    async def rest(self) -> None:
+        self.is_learners = True
+
+
+class SleepingEngine(ScriptedEngine):
+    """Takes its memory again to adopt weights."""
+
+    def __init__(self, template: Template, memory: OneMemory) -> None:
+        super().__init__(partial(answer_by_seed, template))
+        self._memory = memory
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        self._memory.check(is_learners=False)
+        return await super().generate(request)
+
+    async def adopt(self, channel: WeightChannel, version: int) -> None:
+        self._memory.is_learners = False
+        await super().adopt(channel, version)
+
+
 class RememberingLearner:
     """Its weights are the list of everything it was told; saved and restored as JSON."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, memory: OneMemory) -> None:
         self.told: list[Any] = []
         self._life = life
+        self._memory = memory
 
     def step(
         self, samples: Sequence[TrainSample], *, objective: Objective, lr: float, temperature: float = 1.0
     ) -> StepReport:
         self._life.go_on()
+        self._memory.check(is_learners=True)
         self.told.append([objective.value, lr, [[s.token_ids, s.advantage] for s in samples]])
         return StepReport(metrics=(("loss", float(len(self.told))),))
 
@@ -127,10 +168,11 @@ def run(
 ) -> RememberingLearner:
     """One process life in the run's folder; raises Killed when `life` ends."""
     folder.mkdir(exist_ok=True)
-    learner, channel = RememberingLearner(life), MemoryChannel()
+    memory = OneMemory(is_shared=not max_lag)
+    learner, channel = RememberingLearner(life, memory), MemoryChannel()
     lengths = Lengths()
     dispatcher = Dispatcher(
-        [ScriptedEngine(partial(answer_by_seed, template)) for _ in range(2)],
+        [SleepingEngine(template, memory) for _ in range(2)],
         new_policy=partial(LearnedReservation, lengths=lengths),
     )
     limits = ProgramLimits(time_limit_s=1.0, memory_limit_mb=64, output_limit_chars=100)
@@ -160,6 +202,7 @@ def run(
         export=lambda to: to.mkdir(parents=True, exist_ok=True),
         engine_stats=dict,
         watcher=SilentWatcher(),
+        rest=memory.rest,
     )
     asyncio.run(TrainingRun(parts).go())
     return learner

@@ -1,5 +1,6 @@
 """What turns problems into graded groups: engines, sandbox and grader behind a collector."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from rstar2.assemble.policy import Policy, load_policy
 from rstar2.assemble.sandbox import new_sandbox, new_sessions, program_limits
 from rstar2.cluster.engine_actor import CountingEngine
 from rstar2.config import RunConfig
+from rstar2.engines.vllm_engine import VllmEngine
 from rstar2.protocol.template import Template
 from rstar2.protocol.tokenizer import HuggingFaceTokenizer
 from rstar2.rewards.outcome import OutcomeGrader
@@ -51,6 +53,11 @@ class Players:
     sandbox: WorkerPool | ClusterSandbox
     counters: Callable[[], Mapping[str, int]]
     _last: dict[str, float] = field(default_factory=dict)
+
+    async def rest(self) -> None:
+        """Engines that can sleep do so until they adopt new weights."""
+        sleepers = [engine for engine in self.engines if isinstance(engine, VllmEngine)]
+        await asyncio.gather(*(engine.sleep(keep_weights=False) for engine in sleepers))
 
     def stats_since_last_call(self) -> dict[str, float]:
         """Counters of all engines together, as growth since the last call; peaks as they are."""

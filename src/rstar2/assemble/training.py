@@ -19,7 +19,7 @@ from rstar2.learner.learner import TorchLearner
 from rstar2.ports import WeightChannel
 from rstar2.telemetry.tracking import new_trackers
 from rstar2.training.conversations import refuse_missing
-from rstar2.training.parts import Parts, Watcher
+from rstar2.training.parts import Parts, Watcher, keep_awake
 
 if TYPE_CHECKING:
     from rstar2.cluster.actors import Cluster
@@ -35,6 +35,8 @@ async def training_parts(
     """Everything a training run needs; on leaving, every process and task is ended."""
     if config.engine.kind == "remote":
         raise ConfigError('a server\'s weights cannot be swapped: train with another kind than "remote"')
+    if config.engine.sleeps_while_learning and cluster is not None:
+        raise ConfigError("engines of a cluster have GPUs of their own: engine.sleeps_while_learning = false")
     refuse_missing(config.sft.files)
     trackers = new_trackers(config.tracking, folder)
     if config.run.threads:
@@ -65,6 +67,7 @@ async def training_parts(
                 export=partial(export, learner.export, policy.tokenizer),
                 engine_stats=players.stats_since_last_call,
                 watcher=watcher,
+                rest=players.rest if config.engine.sleeps_while_learning else keep_awake,
                 trackers=trackers,
             )
 

@@ -15,6 +15,7 @@ through float rounding, and with them, rarely, a draw.
 
 import asyncio
 import contextlib
+import gc
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ from rstar2.weights import FolderChannel
 if TYPE_CHECKING:
     from vllm import SamplingParams
 
-_SHUTDOWN_S = 20.0
+_SHUTDOWN_S = 30.0
 """Before the core's process is killed; longer than it grants its workers."""
 _FINISHES = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "abort": FinishReason.RELEASED}
 
@@ -126,6 +127,8 @@ class VllmEngine:
         self._check_idle()
         if not self._core.can_sleep:
             raise EngineError("this engine cannot sleep; start it with can_sleep, on a GPU")
+        if self._is_asleep:
+            return
         with _translated("fall asleep"):
             await self._llm.sleep(level=1 if keep_weights else 2)
         self._is_asleep = True
@@ -143,7 +146,10 @@ class VllmEngine:
             self._is_closed = True
             await asyncio.gather(*self._aborts, *map(self._abort, self._turns.values()))
             await asyncio.to_thread(self._llm.shutdown, _SHUTDOWN_S)
-            del self._core, self._llm  # vLLM's objects complain if they last until the interpreter ends
+            del self._core, self._llm
+            # vLLM hid its objects from the garbage collector; left so, they would outlive their modules at
+            # the interpreter's end, and complain.
+            gc.unfreeze()
 
     async def _write(self, turn: str, request: GenerationRequest) -> Generation:
         from vllm.inputs import tokens_input

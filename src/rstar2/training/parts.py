@@ -1,6 +1,6 @@
 """What a run is given by whoever assembles it, and what it tells whoever watches."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,10 @@ class SilentWatcher:
     def line(self, text: str) -> None: ...
 
 
+async def keep_awake() -> None:
+    """What engines with a memory of their own do while the learner works."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The concrete parts of one run, seen through their ports."""
@@ -61,4 +65,6 @@ class Parts:
     engine_stats: Callable[[], Mapping[str, float]]
     """Counters of the engines since the last call, for the metrics."""
     watcher: Watcher
+    rest: Callable[[], Awaitable[None]] = keep_awake
+    """Called before the learner works: engines may leave it their memory until they adopt new weights."""
     trackers: Trackers = field(default_factory=Trackers)

@@ -79,6 +79,7 @@ class Reinforcement:
     async def _learn(self, batch: Batch) -> bool:
         """One step, recorded and perhaps saved; whether there is more to do."""
         activity, step = self._parts.collector.activity, self._progress.state.step
+        await self._parts.rest()
         with activity.span(Work.LEARNER):
             learned = await in_thread(learn, self._parts, self._stage, batch.played.groups, step=step)
         self._record(batch, learned)

@@ -54,6 +54,7 @@ class TrainingRun:
 
     async def _run_phase(self, name: str) -> None:
         parts = self.parts
+        await parts.rest()
         if name == "base":
             await self._pretrain()
         elif name == "sft":
