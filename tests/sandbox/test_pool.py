@@ -232,6 +232,31 @@ def test_a_killed_mother_is_replaced(runner: asyncio.Runner) -> None:
     assert [result.value for result in runner.run(scenario())] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.parametrize("num_kills", [1, 2])
+def test_a_mother_that_dies_before_she_is_ready_gets_a_second_chance(
+    runner: asyncio.Runner, num_kills: int
+) -> None:
+    async def kill_mothers(others: set[psutil.Process]) -> None:
+        for _ in range(num_kills):
+            while not (mothers := set(psutil.Process().children()) - others):
+                await asyncio.sleep(0.001)
+            for mother in mothers:
+                mother.kill()
+            others |= mothers
+
+    async def scenario() -> ToolResult:
+        killing = asyncio.create_task(kill_mothers(set(psutil.Process().children())))
+        async with WorkerPool(num_workers=1, libraries=("numpy",)) as pool:
+            await killing
+            return await pool.run(Program(code="6 * 7"))
+
+    if num_kills == 1:
+        assert runner.run(scenario()).value == "42"
+    else:
+        with pytest.raises(SandboxError, match="could not import its libraries"):
+            runner.run(scenario())
+
+
 def test_closing_ends_everything_and_refuses_the_rest(runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         before = set(psutil.Process().children(recursive=True))

@@ -16,6 +16,10 @@ _NUM_ATTEMPTS = 2
 _GRACE_S = 10.0
 
 
+class MotherDied(SandboxError):
+    """Before she was ready; another one may fare better."""
+
+
 class _Mother:
     """A process that is being started, lives, or is being ended; `end` may be called at any time."""
 
@@ -36,7 +40,7 @@ class _Mother:
         """Wait until she has imported her libraries."""
         await readable(self._control.fileno())
         if self._control.recv(len(wire.READY)) != wire.READY:
-            raise SandboxError("the sandbox could not import its libraries; see the traceback on stderr")
+            raise MotherDied("the sandbox could not import its libraries; see the traceback on stderr")
 
     @property
     def is_alive(self) -> bool:
@@ -69,7 +73,7 @@ class Nursery:
         self._is_closed = False
 
     async def new_slot(self, order: SlotOrder) -> Slot:
-        """A warm slot as ordered; SlotDied if two were lost at birth."""
+        """A warm slot as ordered; SlotDied or MotherDied if two were lost at birth."""
         for attempt in range(1, _NUM_ATTEMPTS + 1):
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.setblocking(False)
@@ -79,7 +83,7 @@ class Nursery:
                 return await Slot.connect(ours)
             except BaseException as error:
                 ours.close()
-                if not isinstance(error, OSError | SlotDied) or attempt == _NUM_ATTEMPTS:
+                if not isinstance(error, OSError | SlotDied | MotherDied) or attempt == _NUM_ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
 
