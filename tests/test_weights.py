@@ -72,3 +72,14 @@ def test_another_process_opens_the_folder_anew_and_knows_what_was_published(tmp_
     assert read.checksum(5) != read.checksum(4)
     with pytest.raises(CheckpointError, match="gone"):
         read.checksum(6)
+
+
+def test_a_run_that_goes_back_to_its_checkpoint_publishes_older_versions_again(tmp_path: Path) -> None:
+    channel = FolderChannel(tmp_path, keep=2)
+    for version in (3, 5, 6):
+        channel.put(version, {"w": torch.full((2,), float(version))})
+    channel.put(4, {"w": torch.full((2,), 4.0)})
+    assert channel.get(4)["w"].tolist() == [4.0, 4.0]
+    for version in (5, 6):
+        with pytest.raises(CheckpointError):
+            channel.get(version)
