@@ -16,9 +16,9 @@ PROBLEMS = [
 
 def test_the_name_of_a_base_changes_with_what_it_is_made_from_and_with_nothing_else() -> None:
     key = base_key(parse_config({}))
-    assert key == base_key(
-        parse_config({"run": {"seed": 5}, "sft": {"steps": 1}, "engine": {"max_running": 3}})
-    )
+    elsewhere = {"run": {"seed": 5}, "sft": {"steps": 1}, "engine": {"max_running": 3}}
+    later = {"learner": {"importance_cap": 2.0, "clip_high": 0.3, "num_ranks": 2}}
+    assert key == base_key(parse_config(elsewhere)) == base_key(parse_config(later))
     others = [
         {"pretraining": {"steps": 7}},
         {"pretraining": {"mixture": {"right": 0.3}}},

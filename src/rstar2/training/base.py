@@ -18,6 +18,8 @@ from rstar2.training.supervised import kinds
 from rstar2.types import Problem
 
 TOKENIZER_DOCUMENTS = 3000
+_NOT_OF_THE_BASE = {"num_ranks", "device", "lora", "clip_low", "clip_high", "importance_cap"}
+"""Keys of `[learner]` that do not change a base."""
 
 
 def base_key(config: RunConfig) -> str:
@@ -28,7 +30,7 @@ def base_key(config: RunConfig) -> str:
         config.model.tiny.model_dump_json(),
         json.dumps(config.problems.model_dump(mode="json")["tasks"], sort_keys=True),
         config.protocol.model_dump_json(),
-        config.learner.model_dump_json(exclude={"num_ranks", "device", "lora"}),  # not for a base
+        config.learner.model_dump_json(exclude=_NOT_OF_THE_BASE),
         f"checkpoint {checkpoint.FORMAT}",
         chatml_template(),
         *(path.read_text(encoding="utf-8") for path in sources),
