@@ -1,5 +1,7 @@
 """Sizes against published totals, and against a model that is really built."""
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
@@ -86,3 +88,12 @@ def test_forward_flops_are_two_per_weight_and_four_per_pair_and_element():
 def test_an_unknown_model_is_refused_with_what_is_known(ask):
     with pytest.raises(ConfigError, match=r"[Qq]wen3"):
         ask()
+
+
+def test_a_checkpoint_is_shaped_as_its_config_says(tmp_path):
+    config = {
+        "model_type": "qwen3", "num_hidden_layers": 2, "hidden_size": 12, "num_attention_heads": 3,
+        "num_key_value_heads": 1, "head_dim": 4, "intermediate_size": 7, "vocab_size": 11,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert model_shape(str(tmp_path)).kv_bytes_per_token() == 2 * 2 * 1 * 4 * 2

@@ -40,7 +40,8 @@ def test_recorded_rollouts_are_played_instead(scenario, tmp_path):
     write_traces(tmp_path / "traces.jsonl", draw_step(PAPER_STAGES[0].first, seed=3, problem_ids=["a"]))
     done = CliRunner().invoke(app, ["simulate", str(scenario), "--trace", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    assert done.output.lstrip().startswith("recorded")
+    assert "32 recorded rollouts" in done.output
+    assert "engines: 2 of 1 x h100" in done.output
 
 
 def test_nothing_to_play_is_said(tmp_path):

@@ -4,11 +4,13 @@ Covered: Llama-like layers as in Qwen2, Qwen2.5 and Qwen3, that is grouped-query
 with three matrices and RMS norms. Invariant: `num_parameters` is exactly that of the real model.
 """
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from rstar2.errors import ConfigError
@@ -70,7 +72,10 @@ class ModelShape:
 
 
 def model_shape(name: str) -> ModelShape:
-    """The model of that name, a Hub id; `Qwen/Qwen3-14B-Base` is shaped as `Qwen/Qwen3-14B`."""
+    """Of a Hub id or a folder with config.json; `Qwen/Qwen3-14B-Base` is shaped as `Qwen/Qwen3-14B`."""
+    config = Path(name) / "config.json"
+    if config.exists():
+        return shape_of_config(name, json.loads(config.read_text(encoding="utf-8")))
     entries = _entries()
     for known in (name, name.removesuffix("-Base"), name.removesuffix("-Instruct")):
         if known in entries:

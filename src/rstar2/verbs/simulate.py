@@ -57,6 +57,12 @@ def simulate(scenario: Scenario, *, trace: Path | None = None, picture: Path | N
             for policy in scenario.policies:
                 results.append(play(scenario, case, policy))
                 progress.advance(task)
+    cluster = scenario.cluster
+    console.print(
+        f"engines: {cluster.num_engines} of {cluster.devices_per_engine} x {cluster.accelerator}, "
+        f"{cluster.model}, room for {cluster.kv_tokens} tokens each",
+        soft_wrap=True,
+    )
     for rows in by_workload(results).values():
         console.print(results_table(scenario, rows))
         console.print()
@@ -82,7 +88,13 @@ def drawn_cases(scenario: Scenario) -> Iterator[Case]:
 
 def recorded_case(scenario: Scenario, traces: tuple[RolloutTrace, ...]) -> Case:
     """What a run really did; nothing is known of the step before it."""
-    return Case(name="recorded", seed=0, traces=traces, earlier=(), bound_s=scenario.bound_s(traces))
+    return Case(
+        name=f"{len(traces)} recorded rollouts",
+        seed=0,
+        traces=traces,
+        earlier=(),
+        bound_s=scenario.bound_s(traces),
+    )
 
 
 def play(scenario: Scenario, case: Case, policy: str) -> Result:
@@ -113,7 +125,7 @@ def results_table(scenario: Scenario, results: Sequence[Result]) -> Table:
 
 
 def gains_table(results: Sequence[Result]) -> Table:
-    """How much longer each policy takes than the default one; then the range over the seeds."""
+    """How much longer each policy takes than the default one; the range, where there are several seeds."""
     table = plain_table()
     names = list(dict.fromkeys(result.case.name for result in results))
     table.add_column(f"time / {DEFAULT_POLICY}")
@@ -125,7 +137,8 @@ def gains_table(results: Sequence[Result]) -> Table:
         for name in names:
             seeds = [seed for other, case, seed in spans_s if (other, case) == (policy, name)]
             ratios = [spans_s[policy, name, seed] / spans_s[DEFAULT_POLICY, name, seed] for seed in seeds]
-            cells.append(f"{fmean(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+            spread = f" ({min(ratios):.2f}-{max(ratios):.2f})" if len(ratios) > 1 else ""
+            cells.append(f"{fmean(ratios):.2f}{spread}")
         table.add_row(policy, *cells)
     return table
 

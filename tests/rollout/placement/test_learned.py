@@ -82,7 +82,7 @@ def test_an_engine_that_runs_short_is_relieved_of_its_youngest():
     policy.decide([load(used=60, running=1, steps=50)])
     policy.turn_ended("old", 110)
     policy.ready(ready("old", tokens=120))
-    orders = policy.decide([load(total=410, used=400, running=4, steps=100)])  # 8 steps of 4 rows: 22 short
+    orders = policy.decide([load(total=410, used=400, running=4, steps=100)])  # 16 steps of 4 rows: 54 short
     assert [order.rollout_id for order in orders if isinstance(order, Stop)] == ["a"]
     policy.ready(ready("a", group="a", tokens=60))
     assert started(policy.decide([load(total=410, used=350, running=3, steps=101)])) == {}

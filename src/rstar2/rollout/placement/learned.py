@@ -33,7 +33,7 @@ _MARGIN = 0.1
 """Of the time until an engine is done, what a move must gain beyond its cost: forecasts are no better."""
 _SPARE_SHARE = 1 / 192
 """Of the longest response: an engine with room for fewer further steps of its rows runs short."""
-_LEAST_SPARE_STEPS = 8
+_LEAST_SPARE_STEPS = 16
 """Some rollout has ended by then, and the policy is asked again."""
 
 
