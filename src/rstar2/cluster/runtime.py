@@ -6,6 +6,7 @@ with the run. What is booked of another cluster is given back; the cluster itsel
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,9 @@ def connected(address: str, blocks: Sequence[Block]) -> Iterator["Cluster"]:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
+    # Where the raylet reaps orphans, Ray ignores SIGCHLD in this process too: we would never learn how our own
+    # children have ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         if address == LOCAL:
             node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]

@@ -36,7 +36,7 @@ def readable(tokenizer: Tokenizer, problem: Problem, graded: GradedRollout) -> d
             {
                 "source": segment.source.value,
                 "text": tokenizer.decode(segment.token_ids),
-                "token_ids": segment.token_ids,
+                "token_ids": list(segment.token_ids),
             }
             for segment in rollout.segments
         ],
