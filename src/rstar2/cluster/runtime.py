@@ -57,8 +57,8 @@ def connected(address: str, blocks: Sequence[Block]) -> Iterator["Cluster"]:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
-    # Where the raylet reaps orphans, Ray ignores SIGCHLD in this process too: we would never learn how our own
-    # children have ended.
+    # Where the raylet reaps orphans, Ray ignores SIGCHLD in this process too: we would never learn how
+    # children of our own have ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         if address == LOCAL:
