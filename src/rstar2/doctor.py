@@ -24,11 +24,13 @@ _MIN_DISK_GIB = 5.0
 
 _EXTRAS = {
     "datasets": "reads problems from the Hugging Face hub: pip install rstar2[hub]",
-    "tensorboard": "shows metrics: pip install rstar2[trackers]",
-    "wandb": "shows metrics: pip install rstar2[trackers]",
+    "tensorboard": "shows metrics: pip install rstar2[tensorboard]",
+    "wandb": "shows metrics: pip install rstar2[wandb]",
+    "peft": "trains adapters: pip install rstar2[lora]",
+    "matplotlib": "draws the curves of `rstar2 reproduce`: pip install rstar2[plots]",
     "mcp": "lets rollouts call the tools of MCP servers: pip install rstar2[mcp]",
-    "vllm": "generates on GPUs: pip install vllm",
-    "ray": "runs on a cluster: pip install ray",
+    "vllm": "generates on GPUs: pip install rstar2[vllm]",
+    "ray": "runs on a cluster: pip install rstar2[ray]",
 }
 
 
