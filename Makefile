@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-vllm check unit lint types harnesses clean
+.PHONY: demo test test-vllm test-vllm-runs check unit lint types harnesses clean
 
 demo: .venv/installed
 	$(BIN)/rstar2 train configs/tiny.toml --run runs/demo
@@ -12,7 +12,11 @@ test: lint types
 
 # What generates with a real vLLM, on CPU, from an environment of its own: it wants other versions than we do.
 test-vllm: .venv-vllm/installed
-	.venv-vllm/bin/python -m pytest -m vllm tests/engines tests/test_recipe.py tests/cluster
+	.venv-vllm/bin/python -m pytest -m vllm tests/engines
+
+# The recipe on it, by itself and on Ray with parts that are killed: minutes more.
+test-vllm-runs: .venv-vllm/installed
+	.venv-vllm/bin/python -m pytest -m vllm tests/test_recipe.py tests/cluster
 
 check: lint types unit
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from typing import Annotated, Any
 
 import typer
@@ -71,6 +72,9 @@ def program(
 
 def main() -> None:
     """Entry point."""
+    # Who starts us may ignore it, as Ray's workers do, and that is inherited: we would never learn how our
+    # own children have ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for name, value in _COMPUTE_DEFAULTS.items():
         os.environ.setdefault(name, value)
     # A hub that cannot be reached is one sentence of ours, not twenty lines of its client's retries.

@@ -101,10 +101,12 @@ class RayCrew:
             if not done:  # the others are stuck in a collective
                 break
             errors |= {asked.index(answer): error for answer in done if (error := _error_of(answer))}
-        for number, error in errors.items():
-            if len(errors) == len(asked) and isinstance(error, RayTaskError):
-                raise error.cause
-            self._lose(number, error)
+        if errors:
+            told = {number: error for number, error in errors.items() if isinstance(error, RayTaskError)}
+            if len(told) == len(asked):
+                raise told[0].cause
+            number = min(errors.keys() - told.keys() or errors)  # whom it left in a collective fails as well
+            self._lose(number, errors[number])
         return ray.get(list(asked))
 
     def _lose(self, number: int, error: RayError) -> NoReturn:

@@ -22,6 +22,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -89,7 +90,7 @@ class ProcessCrew:
         """What every rank answers to the call that all were sent; an error if all agree on one."""
         answers = self._answers()
         errors = {number: answer.error for number, answer in answers.items() if answer.error is not None}
-        for number, error in errors.items():
+        for number, error in sorted(errors.items(), key=itemgetter(0)):
             if len(errors) == len(self._ranks):
                 raise error
             self._lose(self._ranks[number], error)
