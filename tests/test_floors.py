@@ -21,7 +21,7 @@ FLOORS = {
     "types": 0,
     "integers": 0,
     "ports": 0,
-    "secret_file": 0,
+    "bearer_token": 0,
     "config": 0,
     "telemetry": 0,
     "__init__": 1,  # runs whenever any of us is imported, so it may name the vocabulary and nothing else

@@ -6,6 +6,7 @@ import tempfile
 
 from rstar2.assemble.devices import device_type
 from rstar2.assemble.policy import DTYPES, Policy
+from rstar2.bearer_token import read_token
 from rstar2.cluster.engine_actor import CountingEngine
 from rstar2.config import EngineSection, RunConfig
 from rstar2.engines.completion_server import CompletionServer
@@ -19,7 +20,6 @@ from rstar2.profiles import accelerator
 from rstar2.rollout.pacing import FreePacer, StepPacer
 from rstar2.rollout.placement.learned import EngineCosts
 from rstar2.rollout.simulation.step_times import engine_costs, step_times
-from rstar2.secret_file import read_token
 
 
 async def start_engines(

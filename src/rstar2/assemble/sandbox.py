@@ -2,13 +2,13 @@
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 
+from rstar2.bearer_token import read_token
 from rstar2.config import SandboxSection, ToolsSection
 from rstar2.ports import Sessions
 from rstar2.sandbox.client import ClusterSandbox
 from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.pool import WorkerPool
 from rstar2.sandbox.sessions import SessionPool
-from rstar2.secret_file import read_token
 from rstar2.tools.python_code import ProgramLimits
 
 

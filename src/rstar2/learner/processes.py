@@ -22,7 +22,6 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -90,10 +89,11 @@ class ProcessCrew:
         """What every rank answers to the call that all were sent; an error if all agree on one."""
         answers = self._answers()
         errors = {number: answer.error for number, answer in answers.items() if answer.error is not None}
-        for number, error in sorted(errors.items(), key=itemgetter(0)):
+        if errors:
+            first = min(errors)
             if len(errors) == len(self._ranks):
-                raise error
-            self._lose(self._ranks[number], error)
+                raise errors[first]
+            self._lose(self._ranks[first], errors[first])
         return [answers[rank.number].value for rank in self._ranks]
 
     def _answers(self) -> dict[int, _Answer]:

@@ -4,7 +4,6 @@ Whatever a client sends, it gets JSON in OpenAI's form and a status that is true
 and is logged. A client that hangs up cancels its request, and with it the engines' rows.
 """
 
-import hmac
 import json
 import logging
 import time
@@ -15,6 +14,7 @@ from typing import TypeVar
 from aiohttp import web
 from pydantic import ValidationError
 
+from rstar2.bearer_token import is_shown
 from rstar2.errors import CapacityError, InfrastructureError
 from rstar2.serving.choices import Numbered, chat_tasks, completion_tasks, written_chat, written_completions
 from rstar2.serving.refusal import CONTEXT_TOO_LONG, Refusal, about
@@ -39,7 +39,8 @@ def make_app(served: Served, *, token: str | None = None) -> web.Application:
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if token is not None and request.path != "/health" and not _is_allowed(request, token):
+        shown = request.headers.get("Authorization", "")
+        if token is not None and request.path != "/health" and not is_shown(shown, token):
             return _refused(Refusal("the API key is missing or wrong", status=401, code="invalid_api_key"))
         return await _answer(request, handler)
 
@@ -180,12 +181,6 @@ async def _stream(
 
 async def _send(response: web.StreamResponse, event: Json) -> None:
     await response.write(f"data: {json.dumps(event)}\n\n".encode())
-
-
-def _is_allowed(http: web.Request, token: str) -> bool:
-    """Compared in constant time, so that the time it takes tells nothing of the token."""
-    given = http.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-    return hmac.compare_digest(given, f"Bearer {token}".encode())
 
 
 async def _answer(http: web.Request, handler: Handler) -> web.StreamResponse:

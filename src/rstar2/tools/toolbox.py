@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from rstar2.bearer_token import read_token
 from rstar2.config import McpSection, ToolsSection
 from rstar2.errors import ConfigError
 from rstar2.ports import Sandbox, Sessions
-from rstar2.secret_file import read_token
 from rstar2.tools.calculator import calculator_tool
 from rstar2.tools.jupyter_code import jupyter_tool
 from rstar2.tools.python_code import ProgramLimits, python_tool

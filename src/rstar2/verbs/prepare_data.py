@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.table import Table
 
+from rstar2.bearer_token import read_token
 from rstar2.config import PreparationConfig, ServedModelSection
 from rstar2.console import console, plain_table, progress_bar
 from rstar2.evaluation.benchmarks import benchmark, problems_of
 from rstar2.preparation import Job, Manifest, Progress, SourceCount, prepare
 from rstar2.preparation.served_model import ServedModel
-from rstar2.secret_file import read_token
 
 
 def prepare_data(config: PreparationConfig, folder: Path) -> None:

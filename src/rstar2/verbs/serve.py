@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rstar2.assemble import Players, playing
 from rstar2.assemble.reading import new_reader
+from rstar2.bearer_token import read_token
 from rstar2.config import RunConfig
 from rstar2.console import console
 from rstar2.sandbox.server.app import listening
-from rstar2.secret_file import read_token
 from rstar2.serving import Agent, Read, Served, make_app
 from rstar2.verbs.address import bound_to, check_strangers, resolved, url_of
 

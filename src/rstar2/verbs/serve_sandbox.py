@@ -14,6 +14,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from rstar2.bearer_token import read_token
 from rstar2.console import console
 from rstar2.sandbox import WorkerPool
 from rstar2.sandbox.host import probe_host
@@ -24,7 +25,6 @@ from rstar2.sandbox.server.judge_messages import JudgeLimits
 from rstar2.sandbox.server.native import About
 from rstar2.sandbox.service import Service
 from rstar2.sandbox.sessions import SessionPool
-from rstar2.secret_file import read_token
 from rstar2.verbs.address import bound_to, check_strangers, resolved, url_of
 
 _WORKERS_PER_CORE = 8

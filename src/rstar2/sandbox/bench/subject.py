@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from rstar2.bearer_token import read_token
 from rstar2.errors import InputError
 from rstar2.sandbox.bench.caller import Caller, SandboxCaller
 from rstar2.sandbox.bench.dialects import DIALECTS
@@ -16,7 +17,6 @@ from rstar2.sandbox.bench.tree import ProcessTree
 from rstar2.sandbox.client import ClusterSandbox
 from rstar2.sandbox.jail import Isolation
 from rstar2.sandbox.pool import WorkerPool
-from rstar2.secret_file import read_token
 
 IN_PROCESS = "in-process"
 """No API at all."""

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from rstar2.bearer_token import is_shown, read_token
 from rstar2.errors import ConfigError
-from rstar2.secret_file import read_token
 
 
 def test_the_token_is_what_stands_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +31,11 @@ def test_a_file_without_a_token_is_named_with_the_setting_that_led_there(
     with pytest.raises(ConfigError, match=complaint) as caught:
         read_token(tmp_path / "token", setting="sandbox.token_file")
     assert str(caught.value).startswith("sandbox.token_file")
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer s3cre", "Bearer s3cret ", "s3cret", "Bearer \udcff"]
+)
+def test_only_the_whole_token_is_shown(header: str) -> None:
+    assert is_shown("Bearer s3cret", "s3cret")
+    assert not is_shown(header, "s3cret")

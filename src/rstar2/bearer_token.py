@@ -1,5 +1,6 @@
-"""Bearer tokens are given as files, so that they show neither in a process list nor in a config."""
+"""Bearer tokens: given as files, so that they show neither in a process list nor in a config; and checked."""
 
+import hmac
 from pathlib import Path
 
 from rstar2.errors import ConfigError
@@ -17,3 +18,9 @@ def read_token(file: Path | str, *, setting: str) -> str:
     if not (token.isascii() and token.isprintable()):  # it travels in a header of HTTP
         raise ConfigError(f"{setting}: '{path}' must hold one line of ASCII, the token")
     return token
+
+
+def is_shown(header: str, token: str) -> bool:
+    """Whether an Authorization header shows the token, in a time that tells nothing of it."""
+    given = header.encode("utf-8", "surrogateescape")
+    return hmac.compare_digest(given, f"Bearer {token}".encode())
