@@ -42,6 +42,24 @@ for _ in range(3):  # in a child too
 print(json.dumps([before, num_mappings(), moved_bytes]))
 """
 
+_ALL_STILL_WORK = """
+import os, random, sys
+import numpy, sympy
+from rstar2.sandbox import consolidate, kernel
+
+x = sympy.Symbol("x")
+for seed in range(60):
+    if kernel.fork() == 0:
+        random.seed(seed)
+        kept = [[number, str(number)] for number in range(random.randrange(20_000))]
+        del kept[:: random.choice([2, 10**6])]
+        consolidate.consolidate()
+        assert sympy.solve(x**2 - 7 * x + 10, x) == [2, 5]
+        os._exit(0)
+    ended = os.wait()[1]
+    assert ended == 0, f"{seed}: {ended}"
+"""
+"""Each child's objects lie otherwise, so that some are about to have more memory mapped, or less."""
 
 _MOVABLE = [("r-xp", "/usr/lib/libc.so.6"), ("rw-p", ""), ("---p", ""), ("r--p", "/usr/bin/python3")]
 _KINDS = [*_MOVABLE, ("rw-p", "[heap]"), ("rw-s", "/dev/shm/x"), ("r-xp", "[vdso]")]
@@ -95,3 +113,12 @@ def test_an_interpreter_whose_memory_was_moved_works_on_and_has_few_mappings() -
     before, after, moved_bytes = map(int, done.stdout.strip("[]\n").split(","))
     if moved_bytes:  # else the kernel has no huge pages to give
         assert after < before / 3
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="memory is moved on x86-64 only")
+def test_memory_that_comes_or_goes_during_the_move_is_not_lost() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ALL_STILL_WORK], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -10,18 +10,20 @@ elsewhere, and where the kernel has no huge pages to give, nothing is moved: tha
 """
 
 import ctypes
+import gc
 import mmap
 import platform
 from collections.abc import Iterable
 
 from rstar2.sandbox import kernel
-from rstar2.sandbox.mappings import Mapping, own_mappings
+from rstar2.sandbox.mappings import Mapping, own_mappings, own_maps, parsed
 from rstar2.sandbox.pages import HUGE_PAGE_BYTES
 
 _LARGEST_GAP_BYTES = 512 << 10
 """Holes up to this are covered too; smaller than what the interpreter maps at a time (1 MiB)."""
 
-_WORD_BYTES = 8
+_MOST_LOOKS = 5
+"""A look makes objects, the next ones find room where these were."""
 
 _COPY_AND_MOVE = bytes.fromhex(
     "4989f9"  #         mov r9, rdi           r9: table of (to, from, number of bytes)
@@ -55,26 +57,42 @@ def consolidate() -> int:
     stub = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     stub.write(_COPY_AND_MOVE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(stub))
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sum(_move(span, stub=address) for span in spans(own_mappings(), fixed=address))
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _move(span: list[Mapping], *, stub: int) -> int:
+    """Its bytes, or 0 if it had to stay where it is.
+
+    The interpreter maps memory whenever it makes objects, in a hole that the copy would cover if there is
+    one, and unmaps it when they go. So everything is made first, and then nothing may have changed.
+    """
     words = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
-    copy_and_move = ctypes.PYFUNCTYPE(ctypes.c_void_p, *words)(address)
-    moved_bytes = 0
-    before = own_mappings()
-    for span in spans(before, fixed=address):
-        start = _whole_huge_page(span[0].start, before)
-        size_bytes = span[-1].end - start
-        copy = _huge_copy_space(start, size_bytes)
-        if copy is None:
-            continue
-        now = own_mappings()
-        if span not in spans(now, fixed=address) or _whole_huge_page(span[0].start, now) != start:
-            kernel.unmap(copy, size_bytes)  # a hole that the copy would cover has been filled meanwhile
-            continue
-        readable = [area for area in span if area.permissions.startswith("r")]
-        rows = [(copy + area.start - start, area.start, area.end - area.start) for area in readable]
-        table = (ctypes.c_uint64 * (3 * len(rows)))(*(word for row in rows for word in row))
-        assert copy_and_move(ctypes.addressof(table), len(rows), copy, size_bytes, start) == start
-        moved_bytes += size_bytes
-    return moved_bytes
+    copy_and_move = ctypes.PYFUNCTYPE(ctypes.c_void_p, *words)(stub)
+    start = _whole_huge_page(span[0].start, own_mappings())
+    size_bytes = span[-1].end - start
+    copy = _huge_copy_space(start, size_bytes)
+    if copy is None:
+        return 0
+    readable = [area for area in span if area.permissions.startswith("r")]
+    rows = [(copy + area.start - start, area.start, area.end - area.start) for area in readable]
+    table = (ctypes.c_uint64 * (3 * len(rows)))(*(word for row in rows for word in row))
+    call = (ctypes.addressof(table), len(rows), copy, size_bytes, start)
+    for _ in range(_MOST_LOOKS):
+        maps = own_maps()
+        now = parsed(maps)
+        if span not in spans(now, fixed=stub) or _whole_huge_page(span[0].start, now) != start:
+            break
+        if own_maps() == maps:
+            assert copy_and_move(*call) == start
+            return size_bytes
+    kernel.unmap(copy, size_bytes)
+    return 0
 
 
 def spans(mappings: Iterable[Mapping], *, fixed: int) -> list[list[Mapping]]:

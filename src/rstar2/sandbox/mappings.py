@@ -18,8 +18,18 @@ class Mapping:
 
 def own_mappings() -> list[Mapping]:
     """By address."""
+    return parsed(own_maps())
+
+
+def own_maps() -> bytes:
+    """As the kernel prints them."""
+    return Path("/proc/self/maps").read_bytes()
+
+
+def parsed(maps: bytes) -> list[Mapping]:
+    """What `own_maps` says, line by line."""
     mappings = []
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in maps.decode(errors="surrogateescape").splitlines():
         addresses, permissions, _, _, _, *name = line.split(maxsplit=5)
         start, end = (int(address, 16) for address in addresses.split("-"))
         mappings.append(Mapping(start, end, permissions, *name))
