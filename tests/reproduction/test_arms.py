@@ -6,7 +6,16 @@ import pytest
 
 from rstar2.config import load_config
 from rstar2.errors import InputError
-from rstar2.reproduction.arms import BASELINE, MAIN_ARMS, arms_of, chosen, first_stage_alone
+from rstar2.models.loading import build_tiny
+from rstar2.reproduction.arms import (
+    BASELINE,
+    FOUNDATION,
+    LARGE_FOUNDATION,
+    MAIN_ARMS,
+    arms_of,
+    chosen,
+    first_stage_alone,
+)
 
 CONFIG = Path(__file__).parents[2] / "configs" / "reproduce.toml"
 LOADED = load_config(CONFIG)
@@ -14,11 +23,13 @@ ARMS = {arm.name: arm for arm in arms_of(LOADED)}
 
 
 def test_every_arm_is_a_recipe_of_its_own() -> None:
-    recipes = [(load_config(CONFIG, arm.overrides), arm.start) for arm in ARMS.values()]
-    assert LOADED.roc.mode == "topk"
-    same_as_the_config = [
-        name for name, recipe in zip(ARMS, recipes, strict=True) if recipe == (LOADED, "sft")
+    recipes = [
+        (load_config(CONFIG, arm.overrides), arm.foundation, arm.start, arm.has_own_sft)
+        for arm in ARMS.values()
     ]
+    assert LOADED.roc.mode == "topk"
+    usual = (LOADED, FOUNDATION, "sft", False)
+    same_as_the_config = [name for name, recipe in zip(ARMS, recipes, strict=True) if recipe == usual]
     assert same_as_the_config == ["topk"]
     assert all(a != b for i, a in enumerate(recipes) for b in recipes[:i])
 
@@ -55,3 +66,32 @@ def test_the_first_stage_alone_is_a_recipe_too() -> None:
     short = first_stage_alone(LOADED)
     assert [stage.name for stage in short.stages] == ["rl1"]
     assert load_config(CONFIG).stages[0] == short.stages[0]
+
+
+def test_the_large_model_is_at_least_ten_times_the_tiny_one() -> None:
+    def num_parameters(overrides: tuple[str, ...]) -> int:
+        shape = load_config(CONFIG, overrides).model.tiny
+        model = build_tiny(
+            vocab_size=shape.vocab_size,
+            hidden_size=shape.hidden_size,
+            num_layers=shape.num_layers,
+            num_heads=shape.num_heads,
+            num_kv_heads=shape.num_kv_heads,
+            head_dim=shape.head_dim,
+            mlp_size=shape.intermediate_size,
+            max_positions=shape.max_positions,
+            seed=0,
+            initial_std=shape.initial_std,
+            eos_token_id=0,
+        )
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    assert num_parameters(LARGE_FOUNDATION.overrides) >= 10 * num_parameters(FOUNDATION.overrides)
+
+
+def test_arms_without_tools_offer_none_and_are_taught_to_answer() -> None:
+    for name in ("no_tools", "no_tools_large"):
+        config = load_config(CONFIG, ARMS[name].overrides)
+        assert config.tools.enabled == ()
+        assert (ARMS[name].start, ARMS[name].has_own_sft) == ("base", True)
+        assert config.sft.steps > 0

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from rstar2.errors import InfrastructureError
-from rstar2.reproduction.arms import Arm
+from rstar2.reproduction.arms import FOUNDATION, Arm
 from rstar2.reproduction.campaign import run_missing
 from rstar2.reproduction.trials import Trial, trials_of
 
-ARMS = [Arm(name=name, title=name) for name in ("a", "b")]
+ARMS = [Arm(name=name, title=name, foundation=FOUNDATION) for name in ("a", "b")]
 TRIALS = trials_of(ARMS, range(2))
 
 # Stands in for `rstar2 train CONFIG --run FOLDER`: appends its folder to the file that CONFIG names.

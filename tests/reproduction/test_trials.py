@@ -5,11 +5,12 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstar2.reproduction.arms import Arm
-from rstar2.reproduction.trials import FOUNDATION, Trial, ready, trials_of
+from rstar2.reproduction.arms import FOUNDATION, LARGE_FOUNDATION, Arm
+from rstar2.reproduction.trials import Trial, ready, trials_of
 
-ROC = Arm(name="topk", title="RoC", overrides=("roc.mode=topk",))
-RAW = Arm(name="no_sft", title="no SFT", start="base")
+ROC = Arm(name="topk", title="RoC", overrides=("roc.mode=topk",), foundation=FOUNDATION)
+RAW = Arm(name="no_sft", title="no SFT", start="base", foundation=FOUNDATION)
+LARGE = Arm(name="large", title="large", start="base", has_own_sft=True, foundation=LARGE_FOUNDATION)
 TRIALS = trials_of([ROC, RAW], range(3))
 
 
@@ -21,6 +22,25 @@ def test_each_seed_has_a_foundation_and_its_arms_in_order() -> None:
         (1, "foundation"),
     ]
     assert len(TRIALS) == 9
+
+
+def test_foundations_are_laid_only_for_arms_that_stand_on_them() -> None:
+    assert [t.arm.name for t in trials_of([LARGE], [0])] == ["large_foundation", "large"]
+    assert [t.arm.name for t in trials_of([ROC, LARGE], [0])] == [
+        "foundation",
+        "large_foundation",
+        "topk",
+        "large",
+    ]
+
+
+def test_an_arm_with_an_sft_of_its_own_has_one() -> None:
+    words = Trial(arm=LARGE, seed=1).arguments(Path("c.toml"), Path("runs"))
+    assert set(words[5::2]) == {
+        "run.seed=1",
+        "run.threads=1",
+        "model.base=runs/seed-1/large_foundation/models/base",
+    }
 
 
 @given(st.sets(st.sampled_from(TRIALS)), st.sets(st.sampled_from(TRIALS)))

@@ -1,6 +1,7 @@
 import random
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,24 +11,32 @@ from rstar2.corpus.worked import Kind, attempts
 from rstar2.protocol.answer import extract_answer
 from rstar2.protocol.parse import parse_turn
 from rstar2.protocol.template import Message
-from rstar2.training.demonstrations import GIVE_UP, demonstration, instruction
+from rstar2.training.demonstrations import GIVE_UP, Demonstrator, instruction
 from rstar2.types import MalformedCall, Problem, ToolCall
 
 PROBLEM = Problem(id="p", question="What is the GCD of 12, 18?", answer="6", task="gcd")
 EVEN = {Kind.RIGHT: 1.0, Kind.WRONG: 1.0, Kind.BROKEN: 1.0}
 
 
-def demonstrate(
-    seed: int,
+def demonstrator(
     *,
     kinds: dict[Kind, float] = EVEN,
     malformed_share: float = 0.0,
+    retry_share: float = 0.5,
+    mended_share: float = 0.0,
     tool_response_chars: int = 160,
-) -> list[Message]:
-    return demonstration(
-        PROBLEM, proportions=kinds, malformed_share=malformed_share, tool_response_chars=tool_response_chars,
-        rng=random.Random(seed),
-    )  # fmt: skip
+) -> Demonstrator:
+    return Demonstrator(
+        proportions=kinds,
+        malformed_share=malformed_share,
+        retry_share=retry_share,
+        mended_share=mended_share,
+        tool_response_chars=tool_response_chars,
+    )
+
+
+def demonstrate(seed: int, **manner: Any) -> list[Message]:
+    return demonstrator(**manner).conversation(PROBLEM, random.Random(seed))
 
 
 @given(seed=st.integers(0), malformed_share=st.floats(0, 1))
@@ -71,6 +80,24 @@ def test_after_a_failed_call_half_try_again_and_all_who_fail_twice_give_up() -> 
         lengths[len(messages)] += 1
     assert set(lengths) == {3, 5}
     assert lengths[3] == pytest.approx(200, abs=50)
+
+
+def test_who_mends_what_failed_tries_again_and_is_right() -> None:
+    for seed in range(100):
+        manner = {"retry_share": 1.0, "mended_share": 1.0, "malformed_share": 1.0}
+        first, shown, second, read, last = demonstrate(seed, kinds={Kind.BROKEN: 1.0}, **manner)
+        assert isinstance(parse_turn(first["content"]), MalformedCall)
+        assert shown["content"].startswith("tool call failed")
+        assert isinstance(parse_turn(second["content"]), ToolCall)
+        assert (read["content"], extract_answer(last["content"])[0]) == ("6", "6")
+
+
+def test_a_bare_answer_is_what_an_attempt_would_print_or_made_up() -> None:
+    for kind, answers in ((Kind.RIGHT, {"6"}), (Kind.WRONG, {"18", "36", "12"}), (Kind.BROKEN, {"0"})):
+        speaker = demonstrator(kinds={kind: 1.0})
+        spoken = [speaker.bare_answer(PROBLEM, random.Random(seed)) for seed in range(30)]
+        assert all(len(messages) == 1 for messages in spoken)
+        assert {extract_answer(messages[0]["content"])[0] for messages in spoken} == answers
 
 
 def test_malformed_calls_come_in_their_share_and_in_every_kind_that_the_parser_tells_apart() -> None:

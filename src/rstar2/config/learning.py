@@ -74,6 +74,10 @@ class SftSection(Section):
     mixture: AttemptMixture = AttemptMixture()
     malformed_share: float = Field(0.1, ge=0, le=1)
     """Of generated demonstrations: calls that are not well-formed."""
+    retry_share: float = Field(0.5, ge=0, le=1)
+    """Of failed calls in them: followed by another; the others end in a made-up answer."""
+    mended_share: float = Field(0.0, ge=0, le=1)
+    """Of these second calls: right, whatever the mixture. As high as this, an error costs little."""
     files: tuple[str, ...] = ()
     """JSONL in the usual chat+tools form, used instead of generated demonstrations."""
     max_tokens: int = Field(1024, ge=16)

@@ -125,7 +125,8 @@ class ToolsSection(Section):
     """What a rollout may call; programs are held to the limits of `[sandbox]`."""
 
     enabled: tuple[Literal["python", "jupyter", "calculator"], ...] = ("python",)
-    """Our own, in the order in which the prompt lists them (paper: Python only)."""
+    """Our own, in the order in which the prompt lists them (paper: Python only). None, and no server of
+    tools either: the model answers directly."""
     live_sessions: int = Field(64, ge=1)
     """Rollouts whose notebook keeps its process; others' cells are run again when the next one comes. Servers
     have numbers of their own."""

@@ -107,8 +107,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _demonstrations_have_their_tool(self) -> Self:
-        if self.sft.steps and not self.sft.files and "python" not in self.tools.enabled:
-            raise ValueError('generated demonstrations call Python: put "python" into tools.enabled')
+        offered = self.tools.enabled or self.tools.mcp
+        if self.sft.steps and not self.sft.files and offered and "python" not in self.tools.enabled:
+            raise ValueError(
+                'generated demonstrations call Python: put "python" into tools.enabled, or offer no tools'
+            )
         return self
 
     @model_validator(mode="after")

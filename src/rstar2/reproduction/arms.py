@@ -6,6 +6,7 @@ that any arm can be run by hand. They are written for a config whose stages over
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from rstar2.config import RunConfig
@@ -27,8 +28,32 @@ class Arm:
     title: str
     """In tables."""
     overrides: tuple[str, ...] = ()
+    foundation: "Arm | None" = None
+    """Whose model it starts from; None if from nothing."""
     start: Start = "sft"
-    """The model that its RL starts from."""
+    """Which model of the foundation that is."""
+    has_own_sft: bool = False
+    """It is taught its form itself, before its RL."""
+
+
+_NO_RL = ("stages=[]", "plan.mean_response_tokens=[]")
+FOUNDATION = Arm(name="foundation", title="base and SFT", overrides=_NO_RL)
+LARGE_FOUNDATION = Arm(
+    name="large_foundation",
+    title="base of ten times the size",
+    overrides=(
+        *_NO_RL,
+        "sft.steps=0",
+        "model.tiny.hidden_size=640",
+        "model.tiny.num_layers=5",
+        "model.tiny.num_heads=8",
+        "model.tiny.num_kv_heads=4",
+        "model.tiny.head_dim=64",
+        "model.tiny.intermediate_size=1728",
+        "model.tiny.initial_std=0.04",
+    ),
+)
+"""22 million parameters beside the 1.8 of tiny.toml."""
 
 
 def arms_of(config: RunConfig) -> tuple[Arm, ...]:
@@ -36,30 +61,36 @@ def arms_of(config: RunConfig) -> tuple[Arm, ...]:
     limits = [stage.max_response_tokens for stage in config.stages]
     num_stages = len(limits)
     just_enough = _in_stages("oversample", [stage.group_size for stage in config.stages])
+    after_sft = partial(Arm, foundation=FOUNDATION)
+    untooled = partial(Arm, overrides=("tools.enabled=[]",), start="base", has_own_sft=True)
     return (
-        Arm(name=BASELINE, title="GRPO, G rollouts", overrides=("roc.mode=off", *just_enough)),
-        Arm(name="all_2g", title="GRPO, all 2G", overrides=("roc.mode=off",)),
-        Arm(name="random", title="random G of 2G", overrides=("roc.mode=random",)),
-        Arm(name="topk", title="RoC, cleanest first", overrides=("roc.mode=topk",)),
-        Arm(name="weighted", title="RoC, by 1/penalty", overrides=("roc.mode=weighted",)),
-        Arm(name="only_errors", title="RoC, p_err alone", overrides=("roc.use_format_penalty=false",)),
-        Arm(name="only_format", title="RoC, p_format alone", overrides=("roc.use_error_penalty=false",)),
-        Arm(name="no_sft", title="no SFT", start="base"),
-        Arm(
+        after_sft(name=BASELINE, title="GRPO, G rollouts", overrides=("roc.mode=off", *just_enough)),
+        after_sft(name="all_2g", title="GRPO, all 2G", overrides=("roc.mode=off",)),
+        after_sft(name="random", title="random G of 2G", overrides=("roc.mode=random",)),
+        after_sft(name="topk", title="RoC, cleanest first", overrides=("roc.mode=topk",)),
+        after_sft(name="weighted", title="RoC, by 1/penalty", overrides=("roc.mode=weighted",)),
+        after_sft(name="only_errors", title="RoC, p_err alone", overrides=("roc.use_format_penalty=false",)),
+        after_sft(
+            name="only_format", title="RoC, p_format alone", overrides=("roc.use_error_penalty=false",)
+        ),
+        Arm(name="no_sft", title="no SFT", foundation=FOUNDATION, start="base"),
+        after_sft(
             name="reversed",
             title="long limit first",
             overrides=_in_stages("max_response_tokens", sorted(limits, reverse=True)),
         ),
-        Arm(
+        after_sft(
             name="one_length",
             title="long limit always",
             overrides=_in_stages("max_response_tokens", [max(limits, default=0)] * num_stages),
         ),
-        Arm(
+        after_sft(
             name="no_filter",
             title="mastered problems stay",
             overrides=_in_stages("problems", ["all"] * num_stages),
         ),
+        untooled(name="no_tools", title="no tools", foundation=FOUNDATION),
+        untooled(name="no_tools_large", title="no tools, 12 x the size", foundation=LARGE_FOUNDATION),
     )
 
 

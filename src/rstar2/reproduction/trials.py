@@ -1,6 +1,6 @@
 """A trial is an arm with a seed: where it lies, how it is run, and what must have run before.
 
-FOLDER/seed-0/foundation/   base and SFT, which the arms of a seed share
+FOLDER/seed-0/foundation/   base and SFT, which arms of a seed share
 FOLDER/seed-0/topk/         an ordinary run folder: `rstar2 report` reads it
 """
 
@@ -12,10 +12,6 @@ from rstar2.reproduction.arms import Arm
 
 DONE = "done"
 """A file in the folder of a trial whose command ended well."""
-
-FOUNDATION = Arm(
-    name="foundation", title="base and SFT", overrides=("stages=[]", "plan.mean_response_tokens=[]")
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +30,8 @@ class Trial:
     @property
     def foundation(self) -> "Trial | None":
         """What it starts from; None if it starts from nothing."""
-        return None if self.arm == FOUNDATION else Trial(arm=FOUNDATION, seed=self.seed)
+        arm = self.arm.foundation
+        return None if arm is None else Trial(arm=arm, seed=self.seed)
 
     def arguments(self, config: Path, root: Path) -> tuple[str, ...]:
         """Of `rstar2`, one thread each: as many trials run at once as there are cores."""
@@ -42,15 +39,17 @@ class Trial:
         if self.foundation is None:
             overrides.append(f"pretraining.seed={self.seed}")
         else:
-            start = self.foundation.folder(root) / "models" / self.arm.start
-            overrides += [f"model.base={start}", "sft.steps=0"]
+            overrides.append(f"model.base={self.foundation.folder(root) / 'models' / self.arm.start}")
+            if not self.arm.has_own_sft:
+                overrides.append("sft.steps=0")
         settings = (word for override in overrides for word in ("-s", override))
         return ("train", str(config), "--run", str(self.folder(root)), *settings)
 
 
 def trials_of(arms: Sequence[Arm], seeds: Iterable[int]) -> tuple[Trial, ...]:
-    """Seed by seed, each after its foundation: whatever is finished first can be compared first."""
-    return tuple(Trial(arm=arm, seed=seed) for seed in seeds for arm in (FOUNDATION, *arms))
+    """Seed by seed, each after what its arms start from: what is finished first can be compared first."""
+    foundations = dict.fromkeys(arm.foundation for arm in arms if arm.foundation is not None)
+    return tuple(Trial(arm=arm, seed=seed) for seed in seeds for arm in (*foundations, *arms))
 
 
 def ready(trials: Sequence[Trial], *, done: Iterable[Trial], begun: Iterable[Trial]) -> list[Trial]:

@@ -14,7 +14,7 @@ from rstar2.corpus.documents import document
 from rstar2.corpus.worked import Kind
 from rstar2.errors import DataError
 from rstar2.training.conversations import drawn, read_conversations
-from rstar2.training.demonstrations import demonstration, instruction
+from rstar2.training.demonstrations import Demonstrator, instruction
 from rstar2.training.parts import Parts
 from rstar2.training.sft import (
     conversation_sample,
@@ -66,21 +66,22 @@ def kinds(mixture: AttemptMixture) -> dict[Kind, float]:
 
 def _generated(parts: Parts) -> Callable[[random.Random], TrainSample]:
     section = parts.config.sft
-    proportions = kinds(section.mixture)
+    demonstrator = Demonstrator(
+        proportions=kinds(section.mixture),
+        malformed_share=section.malformed_share,
+        retry_share=section.retry_share,
+        mended_share=section.mended_share,
+        tool_response_chars=parts.config.protocol.tool_response_chars,
+        parse=parts.tools.parse,
+    )
+    has_tool = "python" in parts.config.tools.enabled
+    demonstrate = demonstrator.conversation if has_tool else demonstrator.bare_answer
 
     def draw(rng: random.Random) -> TrainSample:
         if rng.random() < INSTRUCTION_SHARE:
             return dialogue_sample(parts.template, *instruction(rng))
         problem = rng.choice(parts.train)
-        messages = demonstration(
-            problem,
-            proportions=proportions,
-            malformed_share=section.malformed_share,
-            tool_response_chars=parts.config.protocol.tool_response_chars,
-            rng=rng,
-            parse=parts.tools.parse,
-        )
-        return dialogue_sample(parts.template, problem.question, messages)
+        return dialogue_sample(parts.template, problem.question, demonstrate(problem, rng))
 
     return draw
 
