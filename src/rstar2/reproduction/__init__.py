@@ -5,6 +5,7 @@ trials      an arm with a seed: its folder, its command, and what must have run 
 campaign    runs what is missing, some trials at a time; stopped, it goes on where it was
 outcomes    from the folders of finished trials to numbers
 contrasts   an arm beside another, paired by seed
+claims      what the paper says of two arms, and whether the trials bear it out
 page        the tables as Markdown, the numbers as JSON, the curves as pictures
 """
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from rstar2.evaluation.pass_at_k import Estimate, paired_difference
-from rstar2.reproduction.outcomes import Outcome, common_budget
+from rstar2.reproduction.outcomes import WINDOW_STEPS, Outcome, common_budget
 
 ByArm = Mapping[str, Sequence[Outcome]]
 """The finished trials of every arm."""
@@ -47,10 +47,9 @@ class Cell:
 
 def measures(outcomes: ByArm) -> tuple[Measure, ...]:
     """Those that make sense for these trials: stages by their names, equal cost by the cheapest trial."""
-    first_trial = next(iter(outcomes.values()))[0]
-    first, last = (list(first_trial.stages)[index] for index in (0, -1))
+    first, last = first_and_last_stage(outcomes)
     budget = common_budget([outcome for trials in outcomes.values() for outcome in trials])
-    return (
+    all_measures = (
         _held_out(f"pass@1 after {first}, %", first),
         _held_out(f"pass@1 after {last}, %", last),
         Measure(
@@ -61,7 +60,8 @@ def measures(outcomes: ByArm) -> tuple[Measure, ...]:
         ),
         _of_training("tool_error_rate_correct", "errors in right, %", first),
         _of_training("tool_error_rate", "errors, %", first),
-        _of_training("tokens_per_rollout", "tokens", first, is_share=False),
+        _of_training("tokens_per_rollout", f"tokens in {first}", first, is_share=False),
+        _of_training("tokens_per_rollout", f"tokens in {last}", last, is_share=False),
         _of_training("clip_ratio", "cut, %", first),
         _of_training("all_correct_share", "groups all right, %", first),
         Measure(
@@ -71,7 +71,21 @@ def measures(outcomes: ByArm) -> tuple[Measure, ...]:
             of=lambda outcome: outcome.generated_tokens / 1000,
             is_share=False,
         ),
+        Measure(
+            key="wall_minutes",
+            title="minutes",
+            meaning="wall time of the trial's RL stages, on one thread, beside others",
+            of=lambda outcome: outcome.wall_s / 60,
+            is_share=False,
+        ),
     )
+    return tuple({measure.key: measure for measure in all_measures}.values())
+
+
+def first_and_last_stage(outcomes: ByArm) -> tuple[str, str]:
+    """Their names; the same for every arm, and for a single stage."""
+    stages = list(next(iter(outcomes.values()))[0].stages)
+    return stages[0], stages[-1]
 
 
 def cell(measure: Measure, outcomes: Sequence[Outcome]) -> Cell:
@@ -98,7 +112,9 @@ def _held_out(title: str, stage: str) -> Measure:
 
 
 def _of_training(metric: str, title: str, stage: str, *, is_share: bool = True) -> Measure:
-    meaning = f"`{metric}` of training rollouts before resampling, mean of the last steps of {stage}"
+    meaning = (
+        f"`{metric}` of training rollouts before resampling, mean of the last {WINDOW_STEPS} steps of {stage}"
+    )
     return Measure(
         key=f"{metric}_{stage}",
         title=title,

@@ -1,11 +1,21 @@
 """The results as a page for people (Markdown with pictures) and as numbers for programs (JSON)."""
 
 import json
+import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rstar2.reproduction.arms import BASELINE
-from rstar2.reproduction.contrasts import ByArm, Measure, cell, difference, measures
+from rstar2.reproduction.claims import claims
+from rstar2.reproduction.contrasts import (
+    ByArm,
+    Measure,
+    cell,
+    difference,
+    first_and_last_stage,
+    measures,
+)
 
 JSON_NAME = "results.json"
 
@@ -29,7 +39,16 @@ def _lines(
     seeds = sorted({outcome.trial.seed for trials in outcomes.values() for outcome in trials})
     yield "# The paper's claims in miniature"
     yield ""
-    yield f"Made by `{command}`. Seeds: {', '.join(map(str, seeds))}; mean and standard deviation over seeds."
+    yield f"Made by `{command}` on {os.cpu_count()} cores ({platform.machine()})."
+    yield f"Seeds: {', '.join(map(str, seeds))}; mean and standard deviation over seeds."
+    yield ""
+    yield "## What holds"
+    yield ""
+    yield "A claim holds, or does not, if the 95 % bootstrap interval over seeds lies wholly on that side."
+    yield ""
+    yield from _table(["claim", "", "measured", "instead of"], _verdicts(outcomes, titles, columns))
+    yield ""
+    yield "## Arms"
     yield ""
     yield from _table(["arm", *(column.title for column in columns)], _means(outcomes, titles, columns))
     yield ""
@@ -44,6 +63,18 @@ def _lines(
     for picture in pictures:
         yield ""
         yield f"![{picture.stem}]({picture.name})"
+
+
+def _verdicts(outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Measure]) -> Iterator[list[str]]:
+    by_key = {column.key: column for column in columns}
+    for claim in claims(*first_and_last_stage(outcomes)):
+        if not {claim.arm, claim.rival} <= outcomes.keys():
+            continue
+        column = by_key[claim.measure]
+        compared = [(name, cell(column, outcomes[name])) for name in (claim.arm, claim.rival)]
+        shown = [f"{column.write(c.mean)} ({titles[name]})" for name, c in compared]
+        verdict = claim.verdict(*(c for _, c in compared))
+        yield [claim.text, f"**{verdict}**", *shown]
 
 
 def _means(outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Measure]) -> Iterator[list[str]]:

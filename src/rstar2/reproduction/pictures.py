@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rstar2.reproduction.arms import BASELINE
 from rstar2.reproduction.contrasts import ByArm
 from rstar2.reproduction.outcomes import Outcome
 
@@ -15,37 +17,49 @@ _CURVES = (
     ("tokens_per_rollout", "tokens per rollout"),
     ("reward", "training reward"),
 )
+_FAMILIES = {
+    "resampling": (BASELINE, "all_2g", "random", "topk", "weighted", "only_errors", "only_format"),
+    "recipe": ("topk", "no_sft", "reversed", "one_length", "no_filter", "no_tools", "no_tools_large"),
+}
+"""Arms that are looked at together, by the name of their picture."""
 
 
 def draw_curves(outcomes: ByArm, titles: Mapping[str, str], folder: Path) -> list[Path]:
-    """One picture per curve, beside the page; the paths."""
+    """One picture for each family of which there are two arms, beside the page; the paths."""
     drawn = []
-    for metric, title in _CURVES:
-        path = folder / f"{metric}.svg"
-        _figure(outcomes, titles, metric, title).savefig(path, metadata={"Date": None})
-        drawn.append(path)
+    for family, members in _FAMILIES.items():
+        present = [name for name in members if name in outcomes]
+        if len(present) > 1:
+            path = folder / f"{family}.svg"
+            _figure(outcomes, {name: titles[name] for name in present}).savefig(path, metadata={"Date": None})
+            drawn.append(path)
     return drawn
 
 
-def _figure(outcomes: ByArm, titles: Mapping[str, str], metric: str, title: str) -> Figure:
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    by_step, by_tokens = figure.subplots(1, 2, sharey=True)
-    for name, arm_title in titles.items():
-        values_ST = _curves(outcomes[name], metric)
-        mean_T, std_T = values_ST.mean(axis=0), values_ST.std(axis=0)
-        steps_T = np.arange(1, mean_T.size + 1)
-        tokens_T = _mean_tokens(outcomes[name], mean_T.size)
-        for axis, x_T in ((by_step, steps_T), (by_tokens, tokens_T)):
-            (line,) = axis.plot(x_T, mean_T, label=arm_title, linewidth=1.2)
-            low_T, high_T = mean_T - std_T, mean_T + std_T
-            axis.fill_between(x_T, low_T, high_T, color=line.get_color(), alpha=0.12, linewidth=0)
-    by_step.set(xlabel="RL step", ylabel=title)
-    by_tokens.set(xlabel="generated tokens, thousands")
-    by_tokens.legend(fontsize=7, frameon=False)
-    for axis in (by_step, by_tokens):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.set_ylim(bottom=0)
+def _figure(outcomes: ByArm, titles: Mapping[str, str]) -> Figure:
+    figure = Figure(figsize=(9, 8.4), layout="constrained")
+    axes = figure.subplots(len(_CURVES), 2, sharey="row", sharex="col")
+    for (by_step, by_tokens), (metric, title) in zip(axes, _CURVES, strict=True):
+        for name in titles:
+            _draw(by_step, by_tokens, outcomes[name], metric, titles[name])
+        by_step.set(ylabel=title)
+        for axis in (by_step, by_tokens):
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.set_ylim(bottom=0)
+    axes[-1][0].set(xlabel="RL step")
+    axes[-1][1].set(xlabel="generated tokens, thousands")
+    axes[0][1].legend(fontsize=7, frameon=False)
     return figure
+
+
+def _draw(by_step: Axes, by_tokens: Axes, trials: Sequence[Outcome], metric: str, title: str) -> None:
+    values_ST = _curves(trials, metric)
+    mean_T, std_T = values_ST.mean(axis=0), values_ST.std(axis=0)
+    steps_T = np.arange(1, mean_T.size + 1)
+    for axis, x_T in ((by_step, steps_T), (by_tokens, _mean_tokens(trials, mean_T.size))):
+        (line,) = axis.plot(x_T, mean_T, label=title, linewidth=1.2)
+        low_T, high_T = mean_T - std_T, mean_T + std_T
+        axis.fill_between(x_T, low_T, high_T, color=line.get_color(), alpha=0.12, linewidth=0)
 
 
 def _curves(outcomes: Sequence[Outcome], metric: str) -> npt.NDArray[np.float64]:

@@ -1,0 +1,53 @@
+"""A claim is an inequality; whether it holds is worked out by hand here."""
+
+from pathlib import Path
+
+import pytest
+
+from rstar2.config import load_config
+from rstar2.reproduction.arms import arms_of
+from rstar2.reproduction.claims import Claim, Verdict, claims
+from rstar2.reproduction.contrasts import Cell
+
+CONFIG = Path(__file__).parents[2] / "configs" / "reproduce.toml"
+HALF = Claim(text="halves", arm="a", rival="b", measure="errors", factor=0.5)
+NOT_LOWER = Claim(text="not lower", arm="a", rival="b", measure="pass", more=True, margin=0.01)
+
+
+def cells(*pairs: tuple[float, float]) -> tuple[Cell, Cell]:
+    arm, rival = zip(*pairs, strict=True)
+    return Cell(values=dict(enumerate(arm))), Cell(values=dict(enumerate(rival)))
+
+
+def test_the_excess_is_what_is_too_much_of_it() -> None:
+    assert HALF.excess(*cells((0.06, 0.10), (0.02, 0.10))).value == pytest.approx(-0.01)
+    assert NOT_LOWER.excess(*cells((0.92, 0.91), (0.90, 0.90))).value == pytest.approx(-0.015)
+
+
+@pytest.mark.parametrize(
+    ("claim", "pairs", "verdict"),
+    [
+        (HALF, [(0.04, 0.10), (0.05, 0.10)], Verdict.HOLDS),
+        (HALF, [(0.04, 0.10), (0.07, 0.10)], Verdict.OPEN),
+        (HALF, [(0.06, 0.10), (0.07, 0.10)], Verdict.FAILS),
+        (NOT_LOWER, [(0.90, 0.905), (0.95, 0.90)], Verdict.HOLDS),
+        (NOT_LOWER, [(0.90, 0.92), (0.95, 0.90)], Verdict.OPEN),
+        (NOT_LOWER, [(0.90, 0.92), (0.88, 0.90)], Verdict.FAILS),
+    ],
+)
+def test_a_claim_holds_or_fails_only_if_the_interval_says_so(
+    claim: Claim, pairs: list[tuple[float, float]], verdict: Verdict
+) -> None:
+    assert claim.verdict(*cells(*pairs)) is verdict
+
+
+def test_only_seeds_that_both_arms_have_are_compared() -> None:
+    arm, rival = Cell(values={0: 0.04, 1: 0.9}), Cell(values={0: 0.10, 2: 0.0})
+    assert HALF.excess(arm, rival).value == pytest.approx(-0.01)
+
+
+def test_every_claim_is_about_arms_that_there_are() -> None:
+    names = {arm.name for arm in arms_of(load_config(CONFIG))}
+    for claim in claims("rl1", "rl3"):
+        assert {claim.arm, claim.rival} <= names
+        assert "{" not in claim.measure
