@@ -55,7 +55,7 @@ def test_a_half_written_version_is_never_seen(tmp_path: Path, monkeypatch: pytes
     def full_disk(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("rstar2.weights.save_file", full_disk)
+    monkeypatch.setattr("rstar2.weights.folder.save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
         channel.put(2, {"a": torch.ones(5)})
     with pytest.raises(CheckpointError):
