@@ -32,8 +32,11 @@ def reproduce(
     at_once: Annotated[
         int | None, typer.Option(min=1, help="Runs at the same time.", show_default="one per core")
     ] = None,
+    first_stage: Annotated[
+        bool, typer.Option("--first-stage", help="End where the paper's comparison does.")
+    ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="The three main arms, the first stage alone, two seeds.")
+        bool, typer.Option("--quick", help="The three main arms with two seeds, and --first-stage.")
     ] = False,
     overrides: Overrides = None,
 ) -> None:
@@ -44,7 +47,7 @@ def reproduce(
 
     loaded = load_config(config, overrides or ())
     verb.reproduce(
-        first_stage_alone(loaded) if quick else loaded,
+        first_stage_alone(loaded) if quick or first_stage else loaded,
         root=to,
         page=page or to / "results.md",
         names=MAIN_ARMS if quick else arm or (),

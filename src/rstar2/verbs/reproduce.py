@@ -1,12 +1,14 @@
 """`rstar2 reproduce`: run every arm for every seed, then write what came of it."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from rstar2.config import RunConfig, dump_config, load_config
 from rstar2.console import console, progress_bar
 from rstar2.errors import InputError
-from rstar2.reproduction import Trial, arms_of, chosen, read_outcome, run_missing, trials_of, write_page
+from rstar2.reproduction import Arm, Trial, arms_of, chosen, read_outcome, run_missing, trials_of, write_page
+from rstar2.reproduction.arms import BASELINE
 
 
 def reproduce(
@@ -19,35 +21,46 @@ def reproduce(
     num_at_once: int,
     command: str,
 ) -> None:
-    """Run what is missing below `root`, then write `page`, results.json and the pictures beside it.
+    """Run what is missing below `root`; after each trial write `page`, results.json and pictures beside it.
 
     No names are all arms. A `root` that holds another config's trials is refused.
     """
     if not config.stages:
         raise InputError("there are no RL stages to compare: give a config that has some")
-    from rstar2.reproduction.pictures import (
-        draw_curves,
-    )  # late: it fails now, not after hours, without matplotlib
-
+    if find_spec("matplotlib") is None:  # said now, not after hours
+        raise InputError("the pictures need matplotlib: pip install 'rstar2[plots]'")
     arms = arms_of(config)
     arms = chosen(arms, names or [arm.name for arm in arms])
     trials = trials_of(arms, range(num_seeds))
     path = _claim(root, config)
     if not page.parent.is_dir():
         raise InputError(f"the folder of '{page}' does not exist: make it, or give another --page")
+    old, done = {trial for trial in trials if trial.is_done(root)}, list[Trial]()
     with progress_bar() as watcher:
         watcher.begin("trials", len(trials))
 
-        def tell_end(trial: Trial) -> None:
+        def end(trial: Trial) -> None:
+            done.append(trial)
             watcher.line(f"{trial.folder(root)} is done")
             watcher.advance()
+            if trial not in old:
+                _write(page, arms, done, root, command)
 
-        run_missing(trials, config=path, root=root, num_at_once=num_at_once, on_done=tell_end)
-    outcomes = {arm.name: [read_outcome(t, root) for t in trials if t.arm == arm] for arm in arms}
-    titles = {arm.name: arm.title for arm in arms}
-    pictures = draw_curves(outcomes, titles, page.parent)
-    write_page(page, outcomes, titles, command=command, pictures=pictures)
+        run_missing(trials, config=path, root=root, num_at_once=num_at_once, on_done=end)
+    _write(page, arms, done, root, command)
     console.print(f"{page} is written, its numbers and pictures beside it", soft_wrap=True)
+
+
+def _write(page: Path, arms: Sequence[Arm], done: Sequence[Trial], root: Path, command: str) -> None:
+    """What can be said so far: of the arms that have a trial, once the baseline is among them."""
+    from rstar2.reproduction.pictures import draw_curves
+
+    by_arm = {arm: [read_outcome(trial, root) for trial in done if trial.arm == arm] for arm in arms}
+    outcomes = {arm.name: trials for arm, trials in by_arm.items() if trials}
+    if BASELINE in outcomes:
+        titles = {arm.name: arm.title for arm in arms if arm.name in outcomes}
+        pictures = draw_curves(outcomes, titles, page.parent)
+        write_page(page, outcomes, titles, command=command, pictures=pictures)
 
 
 def _claim(root: Path, config: RunConfig) -> Path:

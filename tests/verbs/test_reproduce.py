@@ -1,0 +1,85 @@
+"""The page grows with the campaign: whoever looks in early sees what is done so far."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstar2.config import RunConfig, load_config
+from rstar2.errors import InfrastructureError, InputError
+from rstar2.reproduction.arms import first_stage_alone
+from rstar2.reproduction.campaign import DONE
+from rstar2.reproduction.trials import Trial
+from rstar2.verbs import reproduce as verb
+
+CONFIG = Path(__file__).parents[2] / "configs" / "reproduce.toml"
+METRICS = (
+    "tool_error_rate",
+    "tool_error_rate_correct",
+    "tokens_per_rollout",
+    "clip_ratio",
+    "all_correct_share",
+    "reward",
+)
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    return first_stage_alone(load_config(CONFIG))
+
+
+def leave_results(trial: Trial, root: Path) -> None:
+    """What a run of this trial would leave."""
+    folder = trial.folder(root)
+    folder.mkdir(parents=True)
+    step = {"phase": "rl1", "engine_decode_tokens": 1000, **dict.fromkeys(METRICS, 0.5)}
+    (folder / "metrics.jsonl").write_text(json.dumps(step) + "\n")
+    row = {"name": "rl1", "pass_at_1": 0.5, "wall_s": 60.0}
+    (folder / "summary.json").write_text(json.dumps({"stages": [row]}))
+    (folder / DONE).touch()
+
+
+def play(config: RunConfig, folder: Path) -> None:
+    verb.reproduce(
+        config,
+        root=folder / "runs",
+        page=folder / "results.md",
+        names=["random", "topk"],
+        num_seeds=1,
+        num_at_once=1,
+        command="rstar2 reproduce",
+    )
+
+
+def test_a_campaign_that_breaks_off_leaves_a_page_about_what_was_done(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_some(trials: Sequence[Trial], *, root: Path, on_done: Callable[[Trial], None], **_: Any) -> None:
+        for trial in trials[:3]:
+            if not trial.is_done(root):
+                leave_results(trial, root)
+            on_done(trial)
+        raise InfrastructureError("out of luck")
+
+    monkeypatch.setattr(verb, "run_missing", run_some)
+    with pytest.raises(InfrastructureError):
+        play(config, tmp_path)
+    text = (tmp_path / "results.md").read_text()
+    assert "| GRPO, G rollouts |" in text
+    assert "| random G of 2G |" in text
+    assert "RoC, cleanest first" not in text
+
+
+def test_a_config_without_stages_has_nothing_to_compare(config: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no RL stages"):
+        play(config.model_copy(update={"stages": ()}), tmp_path)
+
+
+def test_without_matplotlib_it_ends_before_the_first_trial(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verb, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"rstar2\[plots\]"):
+        play(config, tmp_path)
