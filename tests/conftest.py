@@ -14,7 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("quick", max_examples=25)
-settings.register_profile("thorough", max_examples=200)
+settings.register_profile("thorough", max_examples=100)
 settings.load_profile("quick")
 
 
