@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -5,12 +6,19 @@ import torch
 
 from rstar2.errors import CheckpointError
 from rstar2.ports import WeightChannel
-from rstar2.weights import FolderChannel, MemoryChannel
+from rstar2.weights import FolderChannel, MemoryChannel, broadcasting
 
 
-@pytest.fixture(params=["memory", "folder"])
-def channel(request: pytest.FixtureRequest, tmp_path: Path) -> WeightChannel:
-    return MemoryChannel(keep=2) if request.param == "memory" else FolderChannel(tmp_path / "weights", keep=2)
+@pytest.fixture(params=["memory", "folder", "broadcast"])
+def channel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WeightChannel]:
+    """Each keeps two versions."""
+    if request.param == "broadcast":
+        with broadcasting() as channel:
+            yield channel
+    elif request.param == "memory":
+        yield MemoryChannel(keep=2)
+    else:
+        yield FolderChannel(tmp_path / "weights", keep=2)
 
 
 def test_what_was_put_cannot_change_afterwards(channel: WeightChannel) -> None:
