@@ -4,9 +4,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from rstar2.assemble.learner import learning
+from rstar2.assemble.learner import learner_options, learning
 from rstar2.config import parse_config
 from rstar2.errors import ConfigError
+from rstar2.learner.learner import LearnerOptions
 from rstar2.models.loading import build_tiny
 from rstar2.ports import Objective
 from rstar2.types import TrainSample
@@ -34,6 +35,10 @@ def test_with_several_updates_the_old_policy_is_the_one_that_sampled(
     with learning(config, tiny()) as learner:
         report = learner.step([SAMPLE], objective=Objective.POLICY, lr=0.0)
     assert report["clip_fraction"] == clip_fraction
+
+
+def test_every_option_of_the_learner_is_decided_by_the_config() -> None:
+    assert learner_options(parse_config({})).keys() == LearnerOptions.__annotations__.keys()
 
 
 def test_adapters_leave_the_model_to_the_engines_as_it_was() -> None:

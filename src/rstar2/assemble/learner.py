@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypedDict
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
@@ -19,7 +18,7 @@ from rstar2.errors import ConfigError
 from rstar2.learner.adapters import Lora
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.fsdp import FsdpLearner
-from rstar2.learner.learner import TorchLearner
+from rstar2.learner.learner import LearnerOptions, TorchLearner
 from rstar2.learner.processes import ProcessCrew
 from rstar2.learner.sharding import Sharding
 from rstar2.models.loading import load_skeleton
@@ -33,7 +32,7 @@ def learning(config: RunConfig, model: PreTrainedModel) -> Iterator[TorchLearner
     section = config.learner
     if not section.num_ranks:
         own = copy.deepcopy(model) if section.lora.rank else model  # engines copy the plain one later
-        yield TorchLearner(own.to(device_type(section.device)), **_options(config))
+        yield TorchLearner(own.to(device_type(section.device)), **learner_options(config))
         return
     device = device_type(section.device)
     if device == "cuda" and section.num_ranks > (num_gpus := torch.cuda.device_count()):
@@ -55,7 +54,7 @@ def build_rank(config: RunConfig, rank: int, num_ranks: int) -> FsdpLearner:
     )
     base = config.model.base
     model = load_policy(config).model if rank == 0 or base == "tiny" else load_skeleton(base)
-    return FsdpLearner(model, sharding, **_options(config))
+    return FsdpLearner(model, sharding, **learner_options(config))
 
 
 def new_channel(section: LearnerSection, folder: Path) -> WeightChannel:
@@ -63,25 +62,10 @@ def new_channel(section: LearnerSection, folder: Path) -> WeightChannel:
     return FolderChannel(folder / "weights") if section.num_ranks else MemoryChannel()
 
 
-class _Options(TypedDict):
+def learner_options(config: RunConfig) -> LearnerOptions:
     """What `[learner]` says alike for one process and for ranks."""
-
-    micro_batch_tokens: int
-    betas: tuple[float, float]
-    weight_decay: float
-    grad_clip: float
-    clip_low: float
-    clip_high: float
-    importance_cap: float | None
-    old_logprobs: Literal["recomputed", "sampled"]
-    logprob_chunk_tokens: int
-    bf16: bool
-    lora: Lora | None
-
-
-def _options(config: RunConfig) -> _Options:
     section, lora = config.learner, config.learner.lora
-    return _Options(
+    return LearnerOptions(
         micro_batch_tokens=section.micro_batch_tokens,
         betas=section.betas,
         weight_decay=section.weight_decay,

@@ -7,7 +7,7 @@ summed, not averaged.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, TypedDict, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
 import torch
 import torch.distributed as dist
@@ -16,9 +16,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from rstar2.errors import CheckpointError
-from rstar2.learner.adapters import Lora
 from rstar2.learner.filling import deal
-from rstar2.learner.learner import TorchLearner
+from rstar2.learner.learner import LearnerOptions, TorchLearner
 from rstar2.learner.packing import MicroBatch, assemble, pack
 from rstar2.learner.sharding import Sharding, shard
 from rstar2.types import TrainSample
@@ -29,20 +28,6 @@ _FILLER = TrainSample(token_ids=(0, 0), loss_mask=(False, True), logprobs=(0.0, 
 T = TypeVar("T")
 
 
-class LearnerOptions(TypedDict, total=False):
-    """The options of `TorchLearner` that mean the same here."""
-
-    betas: tuple[float, float]
-    weight_decay: float
-    grad_clip: float
-    clip_low: float
-    clip_high: float
-    importance_cap: float | None
-    old_logprobs: Literal["recomputed", "sampled"]
-    logprob_chunk_tokens: int
-    lora: Lora | None
-
-
 class FsdpLearner(TorchLearner):
     """One rank of a learner. All begin with the first one's model; that of others may be a mere skeleton.
 
@@ -50,17 +35,10 @@ class FsdpLearner(TorchLearner):
     weights, gradient sums, optimizer and softmax stay float32.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        sharding: Sharding,
-        *,
-        micro_batch_tokens: int,
-        bf16: bool = False,
-        **options: Unpack[LearnerOptions],
-    ) -> None:
-        self._sharding, self._is_bf16 = sharding, bf16
-        super().__init__(model, micro_batch_tokens=micro_batch_tokens, **options)
+    def __init__(self, model: PreTrainedModel, sharding: Sharding, **options: Unpack[LearnerOptions]) -> None:
+        self._sharding = sharding
+        self._is_bf16 = options.pop("bf16", False)  # layers are cast when they are gathered
+        super().__init__(model, **options)
 
     def _settle(self) -> None:
         weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}

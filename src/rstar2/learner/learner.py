@@ -7,7 +7,7 @@ worth (its advantage) was decided before; which samples exist is not decided her
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Required, TypedDict, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,22 @@ from rstar2.ports import Objective, OptimizerKind, WeightChannel
 from rstar2.types import StepReport, TokenScore, TrainSample
 
 T = TypeVar("T")
+
+
+class LearnerOptions(TypedDict, total=False):
+    """What `TorchLearner` takes besides the model, for whoever passes it on."""
+
+    micro_batch_tokens: Required[int]
+    betas: tuple[float, float]
+    weight_decay: float
+    grad_clip: float
+    clip_low: float
+    clip_high: float
+    importance_cap: float | None
+    old_logprobs: Literal["recomputed", "sampled"]
+    logprob_chunk_tokens: int
+    bf16: bool
+    lora: Lora | None
 
 
 class TorchLearner:
