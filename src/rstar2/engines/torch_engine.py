@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from rstar2.engines.admission import Admission
 from rstar2.engines.batch import Batch, Plan, Row
+from rstar2.engines.counters import EngineStats
 from rstar2.errors import EngineError
 from rstar2.models.cached_attention import use_cached_attention
 from rstar2.ports import WeightChannel
@@ -30,21 +31,9 @@ from rstar2.types import EngineLoad, FinishReason, Generation, GenerationRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """Counters since construction."""
+class TorchStats(EngineStats):
+    """What only this engine counts, besides."""
 
-    decode_steps: int = 0
-    """Forwards in which at least one row decoded."""
-    decode_tokens: int = 0
-    """Tokens drawn."""
-    prefill_tokens: int = 0
-    """Tokens computed for prompts and tool responses."""
-    reused_tokens: int = 0
-    """Tokens that a kept prefix or a shared prompt spared."""
-    peak_running: int = 0
-    peak_kv_tokens: int = 0
-    pauses: int = 0
-    """Turns that had to stop for lack of KV room and went on later."""
     evicted_tokens: int = 0
     """Keys and values dropped for lack of room while their rollout was to go on."""
     recomputed_tokens: int = 0
@@ -88,10 +77,10 @@ class TorchEngine:
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine") if threaded else None
         self._failure: BaseException | None = None
-        self._stats = EngineStats()
+        self._stats = TorchStats()
 
     @property
-    def stats(self) -> EngineStats:
+    def stats(self) -> TorchStats:
         return self._stats
 
     def load(self) -> EngineLoad:

@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rstar2.engines.counters import EngineStats
 from rstar2.engines.turn_seed import turn_seed
 from rstar2.engines.vllm_core import Core, VllmOptions, start_core
-from rstar2.engines.vllm_statistics import VllmStats
 from rstar2.errors import CapacityError, EngineError
 from rstar2.ports import WeightChannel
 from rstar2.types import EngineLoad, FinishReason, Generation, GenerationRequest
@@ -61,7 +61,7 @@ class VllmEngine:
         return cls(core, eos_token_id=eos_token_id, version=version)
 
     @property
-    def stats(self) -> VllmStats:
+    def stats(self) -> EngineStats:
         return self._statistics.totals
 
     def load(self) -> EngineLoad:

@@ -4,33 +4,17 @@ vLLM calls `record` with objects of its own, which its authors call unstable: th
 are read here and nowhere else.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VllmStats:
-    """Counters since construction."""
-
-    decode_steps: int = 0
-    """Forwards in which at least one row decoded."""
-    decode_tokens: int = 0
-    """Tokens drawn."""
-    prefill_tokens: int = 0
-    """Tokens computed for prompts and tool responses."""
-    reused_tokens: int = 0
-    """Tokens that the prefix cache spared."""
-    peak_running: int = 0
-    peak_kv_tokens: int = 0
-    pauses: int = 0
-    """Turns that had to stop for lack of KV room and went on later."""
+from rstar2.engines.counters import EngineStats
 
 
 class Statistics:
     """One engine's last state and its counters."""
 
     def __init__(self) -> None:
-        self.totals = VllmStats()
+        self.totals = EngineStats()
         self.kv_tokens_total = 0
         self.kv_tokens_used = 0
         """Of running turns; what the prefix cache keeps besides goes whenever room is short."""
