@@ -76,6 +76,17 @@ def test_checkpointing_costs_a_fourth_forward():
     assert other / one == pytest.approx(4 / 3)
 
 
+def test_adapters_save_the_third_forward_and_nearly_all_gradients_that_are_exchanged():
+    adapted = replace(SHAPE, num_adapter_parameters=10)
+    forward = MODEL.forward_flops(1000, 30)
+    one = learner_s(replace(LEARNER, shape=adapted), num_tokens=1000, context_tokens=30)
+    assert one == pytest.approx(2 * forward / 0.5e6)
+    sharded = replace(LEARNER, shape=replace(adapted, num_shards=16, offload_optimizer=True))
+    exchange_s = 2 * (2 * MODEL.num_parameters + 3 * 10) / 1e3
+    offload_s = 2 * 2 * 10 / 16 / 1e4
+    assert learner_s(sharded, num_tokens=1600, context_tokens=0) == pytest.approx(exchange_s + offload_s)
+
+
 def test_small_micro_batches_wait_for_the_network():
     """16 shards of 1600 tokens: one micro-batch of 100 each, which moves 3 * 2 bytes per parameter."""
     sharded = replace(LEARNER, shape=replace(SHAPE, num_shards=16))

@@ -70,6 +70,19 @@ def test_the_tiny_recipe_takes_about_what_the_demo_took():
     assert [stage.total_s for stage in plan.stages] == pytest.approx([134, 76, 61], rel=0.25)
 
 
+def test_adapters_make_room_for_keys_and_values():
+    """Of the 12 bytes per parameter that wait while engines generate, 4 stay: ranks always have float32."""
+    changes = {"learner__lora": {"rank": 16}, "model__dtype": "bfloat16"}
+    whole, adapted = planned(paper()), planned(paper(**changes))
+    waiting = [
+        dict(dict(plan.memory.budgets)["generating"].items)["waiting learner"] for plan in (whole, adapted)
+    ]
+    num_parameters = policy_shape(PAPER.model).num_parameters
+    assert waiting[0] == 12 * num_parameters / 64
+    assert waiting[1] == pytest.approx(4 * num_parameters / 64, rel=0.1)
+    assert adapted.memory.kv_room_tokens > whole.memory.kv_room_tokens
+
+
 def test_colocated_parts_count_each_other_and_others_do_not():
     together = dict(planned(paper()).memory.budgets)
     apart = dict(planned(paper(cluster__colocated=False, cluster__num_accelerators=128)).memory.budgets)

@@ -153,20 +153,21 @@ class LearnerGroup:
 def learner_s(learner: LearnerGroup, *, num_tokens: float, context_tokens: float) -> float:
     """One optimizer step over `num_tokens` that attend to `context_tokens` others on average.
 
-    Compute: forward, two of its size for backward, and a fourth if activations are checkpointed, over the
-    training share of the peak. Exchange (FSDP): per micro-batch the weights are gathered twice and the
-    gradients scattered once, over the network, beside the computation. Offload: once a step, gradients to the
-    host and weights back.
+    Compute: forward, one of its size for the gradients of the inputs, another for those of the weights unless
+    they are frozen, and one more if activations are checkpointed, over the training share of the peak.
+    Exchange (FSDP): per micro-batch all weights are gathered twice and gradients scattered once, over the
+    network, beside the computation. Offload: once a step, gradients to the host and weights back. Products of
+    adapters are not counted: they are about a hundredth of the others.
     """
     shape, device = learner.shape, learner.accelerator
-    passes = 4 if shape.checkpoint_activations else 3
+    passes = (2 if shape.num_frozen_parameters else 3) + shape.checkpoint_activations
     flops = passes * shape.model.forward_flops(num_tokens, context_tokens)
     compute_s = flops / (shape.num_shards * device.peak_flops_per_s * device.training_share)
     exchange_s = 0.0
     if shape.num_shards > 1:
         num_micro_batches = num_tokens / shape.num_shards / shape.micro_batch_tokens
-        gathered = 3 * shape.compute_bytes * shape.model.num_parameters
-        exchange_s = num_micro_batches * gathered / learner.exchange_bytes_per_s
+        exchanged = 2 * shape.num_frozen_parameters + 3 * shape.num_trained_parameters
+        exchange_s = num_micro_batches * shape.compute_bytes * exchanged / learner.exchange_bytes_per_s
     return max(compute_s, exchange_s) + _offload_s(learner)
 
 
@@ -174,7 +175,8 @@ def _offload_s(learner: LearnerGroup) -> float:
     shape = learner.shape
     if not shape.offload_optimizer:
         return 0.0
-    return 2 * shape.compute_bytes * shape.num_local_parameters / learner.accelerator.host_link_bytes_per_s
+    moved_bytes = 2 * shape.compute_bytes * shape.num_trained_parameters / shape.num_shards
+    return moved_bytes / learner.accelerator.host_link_bytes_per_s
 
 
 def publish_s(model: ModelShape, *, bytes_per_value: int, num_devices: int, bytes_per_s: float) -> float:

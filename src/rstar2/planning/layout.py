@@ -5,7 +5,7 @@ from math import ceil
 
 from rstar2.config import RunConfig
 from rstar2.errors import ConfigError
-from rstar2.planning.memory import Budget, EngineShape, LearnerShape
+from rstar2.planning.memory import Budget, EngineShape, LearnerShape, adapter_parameters
 from rstar2.profiles import Accelerator, ModelShape, accelerator
 
 _LEARNING_SHARE = 0.95
@@ -76,7 +76,9 @@ def make_layout(config: RunConfig, model: ModelShape) -> Layout:
 
 
 def _learner_shape(config: RunConfig, model: ModelShape, num_shards: int) -> LearnerShape:
-    master_bytes = _VALUE_BYTES[config.model.dtype]
+    # Ranks cut float32, whatever the checkpoint's type is (learner/sharding.py).
+    master_bytes = 4 if config.learner.num_ranks else _VALUE_BYTES[config.model.dtype]
+    lora = config.learner.lora
     longest = config.plan.prompt_tokens + _longest_response_tokens(config)
     return LearnerShape(
         model=model,
@@ -87,6 +89,7 @@ def _learner_shape(config: RunConfig, model: ModelShape, num_shards: int) -> Lea
         logprob_chunk_tokens=config.learner.logprob_chunk_tokens,
         checkpoint_activations=config.cluster.checkpoint_activations,
         offload_optimizer=config.cluster.offload_optimizer,
+        num_adapter_parameters=adapter_parameters(model, rank=lora.rank, targets=lora.targets),
     )
 
 

@@ -5,8 +5,10 @@ and moments all sharded) and D devices per engine (tensor parallelism). Invarian
 what it needs. Not counted: fragmentation and the framework itself; an engine's memory share leaves them room.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rstar2.errors import ConfigError
 from rstar2.profiles import ModelShape
 
 
@@ -42,10 +44,17 @@ class LearnerShape:
     logprob_chunk_tokens: int
     checkpoint_activations: bool
     offload_optimizer: bool
+    num_adapter_parameters: int = 0
+    """Of LoRA; with any, only they learn."""
 
     @property
-    def num_local_parameters(self) -> float:
-        return self.model.num_parameters / self.num_shards
+    def num_frozen_parameters(self) -> int:
+        return self.model.num_parameters if self.num_adapter_parameters else 0
+
+    @property
+    def num_trained_parameters(self) -> int:
+        """Those with gradients and moments."""
+        return self.num_adapter_parameters or self.model.num_parameters
 
     @property
     def resident_bytes(self) -> float:
@@ -55,13 +64,16 @@ class LearnerShape:
     def items(self) -> tuple[tuple[str, float], ...]:
         """Of one accelerator at the peak of a step.
 
-        Weights, gradients and Adam's two moments in float32 are 16 bytes per parameter, as in ZeRO
-        (arXiv:1910.02054, section 3.1); S shards divide them.
+        Weights, gradients and Adam's two moments in float32 are 16 bytes per value that learns, as in ZeRO
+        (arXiv:1910.02054, section 3.1), and 4 per frozen one; S shards divide them.
         """
+        trained = self.num_trained_parameters / self.num_shards
+        trained_bytes = self._kept_bytes(self._trained_bytes) * trained
+        frozen_bytes = self._kept_bytes(self.master_bytes) * self.num_frozen_parameters / self.num_shards
         return (
-            ("weights", self._kept_bytes * self.num_local_parameters),
-            ("gradients", self._kept_bytes * self.num_local_parameters),
-            ("moments", 0.0 if self.offload_optimizer else 2 * self.master_bytes * self.num_local_parameters),
+            ("weights", frozen_bytes + trained_bytes),
+            ("gradients", trained_bytes),
+            ("moments", 0.0 if self.offload_optimizer else 2 * self._trained_bytes * trained),
             ("computing copies", self._copies_bytes()),
             ("activations", self._activation_bytes()),
             ("log-probs", self._logprob_bytes()),
@@ -70,12 +82,19 @@ class LearnerShape:
     @property
     def host_bytes(self) -> float:
         """Offloaded: master weights, two moments, and gradients (ZeRO-Offload, arXiv:2101.06840)."""
-        return 4 * self.master_bytes * self.num_local_parameters if self.offload_optimizer else 0.0
+        if not self.offload_optimizer:
+            return 0.0
+        learning_bytes = 4 * self._trained_bytes * self.num_trained_parameters
+        return (learning_bytes + self.master_bytes * self.num_frozen_parameters) / self.num_shards
 
     @property
-    def _kept_bytes(self) -> int:
-        """Per weight on the accelerator: with an offloaded optimizer only the computing type stays there."""
-        return self.compute_bytes if self.offload_optimizer else self.master_bytes
+    def _trained_bytes(self) -> int:
+        """Per value that learns: adapters are float32 whatever the weights are."""
+        return 4 if self.num_adapter_parameters else self.master_bytes
+
+    def _kept_bytes(self, master_bytes: int) -> int:
+        """Per value on the accelerator: with an offloaded optimizer only the computing type stays there."""
+        return self.compute_bytes if self.offload_optimizer else master_bytes
 
     def _copies_bytes(self) -> float:
         """Weights in the computing type, beside the shards.
@@ -83,16 +102,17 @@ class LearnerShape:
         One shard: a cast copy of every weight that is multiplied, if the types differ (autocast keeps it
         until the pass ends). Several: the layer in use, the next on its way, and the output matrix, gathered.
         """
-        model = self.model
+        model, adapters = self.model, self.num_adapter_parameters
         if self.num_shards == 1:
-            return self.compute_bytes * model.num_multiplied_parameters if self._casts else 0.0
+            return self.compute_bytes * (model.num_multiplied_parameters + adapters) if self._casts else 0.0
         output_matrix = model.vocab_size * model.hidden_size
-        return self.compute_bytes * (2 * model.parameters_per_layer + output_matrix)
+        layer = model.parameters_per_layer + adapters / model.num_layers
+        return self.compute_bytes * (2 * layer + output_matrix)
 
     @property
     def _casts(self) -> bool:
         """Whether autocast is at work: shards are cast when they are gathered, not in every product."""
-        return self.num_shards == 1 and self._kept_bytes != self.compute_bytes
+        return self.num_shards == 1 and self._kept_bytes(self.master_bytes) != self.compute_bytes
 
     def _activation_bytes(self) -> float:
         """Stored between forward and backward, and the layer that is being worked on.
@@ -104,17 +124,18 @@ class LearnerShape:
         layer = tokens * saved_bytes_per_layer(model, compute_bytes=self.compute_bytes, casts=self._casts)
         if not self.checkpoint_activations:
             return (model.num_layers + 1) * layer
-        residual_bytes = self._kept_bytes if self._casts else self.compute_bytes
+        residual_bytes = self._kept_bytes(self.master_bytes) if self._casts else self.compute_bytes
         return tokens * model.num_layers * model.hidden_size * residual_bytes + 2 * layer
 
     def _logprob_bytes(self) -> float:
-        """One chunk of logits and the float32 gradient of the output matrix.
+        """One chunk of logits and, unless it is frozen, the float32 gradient of the output matrix.
 
         Per logit three float32 values live at once: scaled, log-softmax, and their product for the entropy.
         """
         model = self.model
         chunk = min(self.logprob_chunk_tokens, self.micro_batch_tokens)
-        return 3 * 4 * chunk * model.vocab_size + 4 * model.vocab_size * model.hidden_size
+        gradient_bytes = 0 if self.num_frozen_parameters else 4 * model.vocab_size * model.hidden_size
+        return 3 * 4 * chunk * model.vocab_size + gradient_bytes
 
 
 def saved_bytes_per_layer(model: ModelShape, *, compute_bytes: int, casts: bool) -> int:
@@ -131,6 +152,20 @@ def saved_bytes_per_layer(model: ModelShape, *, compute_bytes: int, casts: bool)
     in_float32 = 4 * hidden + 3 * query + 3 * key
     computing = 2 * hidden + query + key + 4 * model.intermediate_size
     return 4 * in_float32 + compute_bytes * (computing + (3 * hidden + query if casts else 0))
+
+
+def adapter_parameters(model: ModelShape, *, rank: int, targets: Sequence[str]) -> int:
+    """Of LoRA over all layers: `rank` values per input and per output of each matrix that is a target.
+
+    No targets mean all matrices; ConfigError if one is none of a layer's.
+    """
+    matrices = model.linear_layers
+    names = {target.rpartition(".")[2] for target in targets} or set(matrices)
+    if unknown := names - matrices.keys():
+        raise ConfigError(
+            f"learner.lora.targets: no layer has {', '.join(sorted(unknown))}; it has {', '.join(matrices)}"
+        )
+    return model.num_layers * rank * sum(sum(matrices[name]) for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

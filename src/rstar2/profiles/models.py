@@ -39,11 +39,25 @@ class ModelShape:
     @property
     def parameters_per_layer(self) -> int:
         """Of the matrices, biases and norms of one layer."""
-        query, keys_values = self.num_heads * self.head_dim, 2 * self.num_kv_heads * self.head_dim
-        attention = self.hidden_size * (2 * query + keys_values)  # q, o, and k with v
-        mlp = 3 * self.hidden_size * self.intermediate_size
+        matrices = self.linear_layers
         norms = 2 * self.hidden_size + (2 * self.head_dim if self.query_key_norms else 0)
-        return attention + mlp + norms + (query + keys_values if self.qkv_bias else 0)
+        biases = sum(matrices[name][1] for name in ("q_proj", "k_proj", "v_proj")) if self.qkv_bias else 0
+        return sum(inputs * outputs for inputs, outputs in matrices.values()) + norms + biases
+
+    @property
+    def linear_layers(self) -> dict[str, tuple[int, int]]:
+        """(inputs, outputs) of each matrix of one layer, by the name that transformers gives it."""
+        hidden, mlp = self.hidden_size, self.intermediate_size
+        query, key = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        return {
+            "q_proj": (hidden, query),
+            "k_proj": (hidden, key),
+            "v_proj": (hidden, key),
+            "o_proj": (query, hidden),
+            "gate_proj": (hidden, mlp),
+            "up_proj": (hidden, mlp),
+            "down_proj": (mlp, hidden),
+        }
 
     @property
     def num_parameters(self) -> int:
