@@ -68,6 +68,11 @@ def test_the_first_stage_alone_is_a_recipe_too() -> None:
     assert load_config(CONFIG).stages[0] == short.stages[0]
 
 
+def test_of_a_single_stage_no_order_is_changed() -> None:
+    left_out = {"reversed", "one_length", "no_filter"}
+    assert {arm.name for arm in arms_of(first_stage_alone(LOADED))} == ARMS.keys() - left_out
+
+
 def test_the_large_model_is_at_least_ten_times_the_tiny_one() -> None:
     def num_parameters(overrides: tuple[str, ...]) -> int:
         shape = load_config(CONFIG, overrides).model.tiny

@@ -58,8 +58,6 @@ LARGE_FOUNDATION = Arm(
 
 def arms_of(config: RunConfig) -> tuple[Arm, ...]:
     """All arms that can be made of a config, the baseline first."""
-    limits = [stage.max_response_tokens for stage in config.stages]
-    num_stages = len(limits)
     just_enough = _in_stages("oversample", [stage.group_size for stage in config.stages])
     after_sft = partial(Arm, foundation=FOUNDATION)
     untooled = partial(Arm, overrides=("tools.enabled=[]",), start="base", has_own_sft=True)
@@ -74,23 +72,26 @@ def arms_of(config: RunConfig) -> tuple[Arm, ...]:
             name="only_format", title="RoC, p_format alone", overrides=("roc.use_error_penalty=false",)
         ),
         Arm(name="no_sft", title="no SFT", foundation=FOUNDATION, start="base"),
-        after_sft(
-            name="reversed",
-            title="long limit first",
-            overrides=_in_stages("max_response_tokens", sorted(limits, reverse=True)),
-        ),
-        after_sft(
-            name="one_length",
-            title="long limit always",
-            overrides=_in_stages("max_response_tokens", [max(limits, default=0)] * num_stages),
-        ),
-        after_sft(
-            name="no_filter",
-            title="mastered problems stay",
-            overrides=_in_stages("problems", ["all"] * num_stages),
-        ),
+        *_of_stages(config),
         untooled(name="no_tools", title="no tools", foundation=FOUNDATION),
         untooled(name="no_tools_large", title="no tools, 12 x the size", foundation=LARGE_FOUNDATION),
+    )
+
+
+def _of_stages(config: RunConfig) -> tuple[Arm, ...]:
+    """How the stages follow each other: nothing, where they are all alike or there is one."""
+    limits = [stage.max_response_tokens for stage in config.stages]
+    longest = [max(limits, default=0)] * len(limits)
+    filters, no_filters = [stage.problems for stage in config.stages], ["all"] * len(limits)
+    changes = (
+        ("reversed", "long limit first", "max_response_tokens", limits, sorted(limits, reverse=True)),
+        ("one_length", "long limit always", "max_response_tokens", limits, longest),
+        ("no_filter", "mastered problems stay", "problems", filters, no_filters),
+    )
+    return tuple(
+        Arm(name=name, title=title, overrides=_in_stages(key, changed), foundation=FOUNDATION)
+        for name, title, key, usual, changed in changes
+        if changed != usual
     )
 
 
