@@ -1,8 +1,4 @@
-"""The whole recipe as a child process, shrunken until it takes seconds: a killed run ends with the same bits.
-
-The tiny model learns one conversation by heart (call `print(2)`, answer 2), so that its rollouts call the
-real sandbox, and some of them are right: the greatest common divisor of a problem is often 2.
-"""
+"""The whole recipe, shrunken (`shrunken/recipe.toml`), in a process: a killed run ends with the same bits."""
 
 import json
 import os
@@ -17,69 +13,8 @@ from typing import Any
 
 import pytest
 
-from rstar2.protocol.template import call_text
-
-CONFIG = """
-[run]
-seed = 6
-threads = 1
-tool_delay_steps = 3
-checkpoint_every_s = 0
-save_rollouts = 8
-
-[problems]
-num_train = 6
-num_test = 4
-tasks = {{ gcd = {{}} }}
-
-[protocol]
-system = "Use Python."
-user = "{{question}}"
-
-[model.tiny]
-hidden_size = 32
-num_layers = 2
-num_heads = 2
-num_kv_heads = 1
-head_dim = 16
-intermediate_size = 64
-vocab_size = 640
-
-[pretraining]
-steps = 3
-documents_per_step = 4
-num_problems = 40
-
-[sft]
-steps = 50
-samples_per_step = 4
-lr = 0.02
-warmup_steps = 2
-files = ["{conversations}"]
-
-[engine]
-num_engines = 2
-kv_tokens = 1024
-
-[sandbox]
-workers = 2
-
-[evaluation]
-temperature = 1.0
-max_response_tokens = 96
-max_turns = 2
-
-[[stages]]
-name = "rl1"
-steps = 2
-problems_per_step = 2
-oversample = 4
-group_size = 4
-max_response_tokens = 96
-max_turns = 2
-lr = 1e-3
-warmup_steps = 0
-
+ROOT = Path(__file__).parents[1]
+SECOND_STAGE = """
 [[stages]]
 name = "rl2"
 steps = 2
@@ -94,9 +29,6 @@ problems = "unmastered"
 mastery_rollouts = 2
 """
 
-QUESTION = "Find the Greatest Common Divisor (GCD) of these numbers: {}, {}. "
-NUMBERS = ((12, 35), (7, 150), (264, 89), (900, 11), (31, 478), (625, 16))
-
 NUM_LINES = 3 + 50 + 2 + 2
 KILLS = {0: ((2, 0.0), (30, 0.0), (54, 0.0), (55, 0.2)), 2: ((30, 0.0), (55, 0.0))}
 """By number of learner ranks, (lines of metrics.jsonl, seconds after them): in pre-training, SFT and RL, and
@@ -105,24 +37,11 @@ AHEAD = ("rollout.max_lag=1", "learner.importance_cap=2", "stages.0.steps=6")
 """Engines that play the next batch while the learner learns."""
 
 
-def conversation(a: int, b: int) -> list[dict[str, str]]:
-    return [
-        {"role": "system", "content": "Use Python."},
-        {"role": "user", "content": QUESTION.format(a, b) + "Give only the GCD as your final answer."},
-        {"role": "assistant", "content": "</reason>" + call_text("print(2)")},
-        {"role": "tool", "content": "2"},
-        {"role": "assistant", "content": "</reason><answer>\\boxed{2}</answer>"},
-    ]
-
-
 def start(folder: Path, overrides: Sequence[str]) -> "subprocess.Popen[str]":
     """`rstar2 train` with a home of its own, where the base is cached."""
     folder.mkdir(exist_ok=True)
-    conversations = folder.parent / "conversations.jsonl"
-    lines = (json.dumps({"messages": conversation(a, b)}) + "\n" for a, b in NUMBERS)
-    conversations.write_text("".join(lines))
-    config = folder.parent / "shrunken.toml"
-    config.write_text(CONFIG.format(conversations=conversations))
+    config = folder.parent / "two_stages.toml"
+    config.write_text((ROOT / "tests/shrunken/recipe.toml").read_text() + SECOND_STAGE)
     return subprocess.Popen(
         [
             sys.executable,
@@ -134,6 +53,7 @@ def start(folder: Path, overrides: Sequence[str]) -> "subprocess.Popen[str]":
             folder / "run",
             *(argument for override in overrides for argument in ("-s", override)),
         ],
+        cwd=ROOT,
         env={**os.environ, "HOME": str(folder)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -17,80 +17,16 @@ import pytest
 
 pytest.importorskip("ray")
 
-CONFIG = """
-[run]
-seed = 6
-threads = 1
-reproducible = false
-checkpoint_every_s = 0
-
-[problems]
-num_train = 6
-num_test = 4
-tasks = {{ gcd = {{}} }}
-
-[protocol]
-system = "Use Python."
-user = "{{question}}"
-
-[model.tiny]
-hidden_size = 32
-num_layers = 2
-num_heads = 2
-num_kv_heads = 1
-head_dim = 16
-intermediate_size = 64
-vocab_size = 640
-
-[pretraining]
-steps = 3
-documents_per_step = 4
-num_problems = 40
-
-[sft]
-steps = 50
-samples_per_step = 4
-lr = 0.02
-warmup_steps = 2
-files = ["{conversations}"]
-
-[engine]
-num_engines = 2
-kv_tokens = 1024
-
-[learner]
-num_ranks = 2
-
-[sandbox]
-workers = 2
-
-[cluster]
-sandbox_nodes = 2
-
-[evaluation]
-temperature = 1.0
-max_response_tokens = 96
-max_turns = 2
-
-[[stages]]
-name = "rl1"
-steps = {rl_steps}
-problems_per_step = 2
-oversample = 4
-group_size = 4
-max_response_tokens = 96
-max_turns = 2
-lr = 1e-3
-warmup_steps = 0
-"""
+ROOT = Path(__file__).parents[2]
 RL_STEPS = 8
 NUM_SUPERVISED = 3 + 50
 ROLLOUTS_PER_STEP = 2 * 4
-TEXT = (
-    "Find the Greatest Common Divisor (GCD) of these numbers: {}, {}. Give only the GCD as your final answer."
+ON_A_CLUSTER = (
+    "run.reproducible=false",
+    "learner.num_ranks=2",
+    "cluster.sandbox_nodes=2",
+    f"stages.0.steps={RL_STEPS}",
 )
-CALL = '</reason><tool_call>\n{"name": "execute_python_code_with_standard_io", "arguments": %s}\n</tool_call>'
-
 
 ProcessesWith = Callable[[str], list[psutil.Process]]
 
@@ -103,23 +39,22 @@ class Run:
         self.folder = folder / "run"
         self._mark = f"RSTAR2_TEST_RUN={secrets.token_hex(8)}"
         name, value = self._mark.split("=")
-        config = folder / "shrunken.toml"
-        config.write_text(CONFIG.format(conversations=write_conversations(folder), rl_steps=RL_STEPS))
         code = "from rstar2.cli import main; main()"
-        changes = [argument for override in overrides for argument in ("-s", override)]
+        changes = [argument for override in (*ON_A_CLUSTER, *overrides) for argument in ("-s", override)]
         self.process = subprocess.Popen(
             [
                 sys.executable,
                 "-c",
                 code,
                 "train",
-                config,
+                "tests/shrunken/recipe.toml",
                 "--run",
                 self.folder,
                 "--cluster",
                 "local",
                 *changes,
             ],
+            cwd=ROOT,
             env={**os.environ, "HOME": str(folder), name: value},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -178,22 +113,6 @@ def running(folder: Path, processes_with: ProcessesWith, *overrides: str) -> Ite
         yield run
     finally:
         run.end()
-
-
-def write_conversations(folder: Path) -> Path:
-    path = folder / "conversations.jsonl"
-    arguments = json.dumps({"code": "print(2)"})
-    with path.open("w") as file:
-        for a, b in ((12, 35), (7, 150), (264, 89), (900, 11), (31, 478), (625, 16)):
-            messages = [
-                {"role": "system", "content": "Use Python."},
-                {"role": "user", "content": TEXT.format(a, b)},
-                {"role": "assistant", "content": CALL % arguments},
-                {"role": "tool", "content": "2"},
-                {"role": "assistant", "content": "</reason><answer>\\boxed{2}</answer>"},
-            ]
-            file.write(json.dumps({"messages": messages}) + "\n")
-    return path
 
 
 def check_metrics(run: Run) -> None:

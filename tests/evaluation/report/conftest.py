@@ -111,3 +111,22 @@ def with_tab(tmp_path: Path) -> Any:
     if shutil.which("chromium") is None:
         pytest.skip("needs chromium")
     return lambda: browser_tab(tmp_path / "profile")
+
+
+@pytest.fixture
+def summary() -> dict[str, Any]:
+    """`summary.json` of a run of one stage."""
+    row = {
+        "name": "rl1",
+        "steps": 2,
+        "pass_at_1": 0.75,
+        "pass_at_1_ci95": [0.5, 1.0],
+        "tool_error_rate": 0.125,
+        "tool_error_rate_correct": 0.0,
+        "calls_per_rollout": 1.5,
+        "tokens_per_rollout": 99.6,
+        "clip_ratio": 0.02,
+        "wall_s": 12.0,
+        "pass_at_1_by_task": {"gcd": 0.75},
+    }
+    return {"seed": 3, "wall_s": 90.0, "stages": [row]}

@@ -1,7 +1,6 @@
 """The page of a real run in a real browser: live while it is trained, and beside another run when it is done.
 
-The run is as small as it can be: a policy that learns one conversation by heart, so that it calls the sandbox
-and is sometimes right.
+It is the shrunken recipe's (`tests/shrunken/recipe.toml`).
 """
 
 import asyncio
@@ -15,82 +14,14 @@ from typing import Any
 
 import pytest
 
-from rstar2.protocol.template import call_text
-
-CONFIG = """
-[run]
-threads = 1
-tool_delay_steps = 3
-save_rollouts = 8
-
-[problems]
-num_train = 6
-num_test = 4
-tasks = {{ gcd = {{}} }}
-
-[protocol]
-system = "Use Python."
-user = "{{question}}"
-
-[model.tiny]
-hidden_size = 32
-num_layers = 2
-num_heads = 2
-num_kv_heads = 1
-head_dim = 16
-intermediate_size = 64
-vocab_size = 640
-
-[pretraining]
-steps = 2
-documents_per_step = 4
-num_problems = 40
-
-[sft]
-steps = 50
-samples_per_step = 4
-lr = 0.02
-warmup_steps = 2
-files = ["{conversations}"]
-
-[engine]
-kv_tokens = 1024
-
-[sandbox]
-workers = 2
-
-[evaluation]
-temperature = 1.0
-rollouts = 2
-max_response_tokens = 96
-max_turns = 2
-
-[[stages]]
-name = "rl1"
-steps = 3
-problems_per_step = 2
-oversample = 4
-group_size = 2
-max_response_tokens = 96
-max_turns = 2
-lr = 1e-3
-warmup_steps = 0
-"""
-
-NUMBERS = ((12, 35), (7, 150), (264, 89), (900, 11))
-
-
-def conversation(a: int, b: int) -> list[dict[str, str]]:
-    question = f"Find the Greatest Common Divisor (GCD) of these numbers: {a}, {b}. "
-    return [
-        {"role": "system", "content": "Use Python."},
-        {"role": "user", "content": question + "Give only the GCD as your final answer."},
-        {"role": "assistant", "content": "</reason>" + call_text("print(2)")},
-        {"role": "tool", "content": "2"},
-        {"role": "assistant", "content": "</reason><answer>\\boxed{2}</answer>"},
-    ]
-
-
+ROOT = Path(__file__).parents[3]
+TRAIN = (
+    "train",
+    "tests/shrunken/recipe.toml",
+    *("-s", "stages.0.steps=3"),
+    *("-s", "stages.0.group_size=2"),
+    *("-s", "evaluation.rollouts=2"),
+)
 TOKENS_OF_PHASE = """
 conversationsOf(runs[0]).filter((c) => c.phase === 'evaluation/rl1').map((c) => c.num_tokens)
 """
@@ -100,7 +31,7 @@ async def start(home: Path, *words: str | Path) -> Process:
     """The program, with a home of its own, where the base is cached."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", "from rstar2.cli import main; main()", *words,
-        env={**os.environ, "HOME": str(home)}, stdout=PIPE, stderr=PIPE, stdin=DEVNULL,
+        cwd=ROOT, env={**os.environ, "HOME": str(home)}, stdout=PIPE, stderr=PIPE, stdin=DEVNULL,
     )  # fmt: skip
 
 
@@ -110,7 +41,7 @@ async def finish(home: Path, *words: str | Path) -> None:
     assert child.returncode == 0, stderr.decode()
 
 
-async def watch_a_run_begin_and_end(home: Path, config: Path, tab: Any) -> None:
+async def watch_a_run_begin_and_end(home: Path, tab: Any) -> None:
     """`rstar2 view` from before the run exists until Ctrl-C; the page is never loaded again."""
     viewer = await start(home, "view", home / "one", "--port", "0")
     try:
@@ -119,7 +50,7 @@ async def watch_a_run_begin_and_end(home: Path, config: Path, tab: Any) -> None:
         assert "does not exist yet" in said
         await tab.open(said.split()[1])
         assert "Nothing is written in one yet" in await tab.js("document.body.innerText")
-        await finish(home, "train", config, "--run", home / "one")
+        await finish(home, *TRAIN, "--run", home / "one")
         await tab.until("document.querySelectorAll('#phases tbody tr').length === 3")
         await tab.until("document.querySelectorAll('#anatomy-steps .step').length === 3")
         assert await tab.js("document.querySelectorAll('#anatomy-course path').length") == 4
@@ -191,17 +122,12 @@ async def look_at_it_on_a_phone(page: Path, tab: Any) -> None:
 @pytest.mark.e2e
 @pytest.mark.timeout(400)
 def test_a_run_can_be_watched_filtered_read_and_compared(tmp_path: Path, with_tab: Any) -> None:
-    conversations = tmp_path / "conversations.jsonl"
-    lines = (json.dumps({"messages": conversation(a, b)}) + "\n" for a, b in NUMBERS)
-    conversations.write_text("".join(lines))
-    config = tmp_path / "smallest.toml"
-    config.write_text(CONFIG.format(conversations=conversations))
     one, two = tmp_path / "one", tmp_path / "two"
 
     async def go() -> None:
         async with with_tab() as tab:
-            await watch_a_run_begin_and_end(tmp_path, config, tab)
-            await finish(tmp_path, "train", config, "--run", two, "-s", "run.seed=1")
+            await watch_a_run_begin_and_end(tmp_path, tab)
+            await finish(tmp_path, *TRAIN, "--run", two, "-s", "run.seed=1")
             await finish(tmp_path, "analyze", one)
             await finish(tmp_path, "report", one, "--compare", two)
             page = one / "report.html"

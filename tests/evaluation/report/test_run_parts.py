@@ -8,20 +8,6 @@ from rstar2.evaluation.report import run_parts
 from rstar2.evaluation.report.run_parts import RunParts, task_table
 from rstar2.telemetry import JsonLines
 
-ROW = {
-    "name": "rl1",
-    "steps": 2,
-    "pass_at_1": 0.75,
-    "pass_at_1_ci95": [0.5, 1.0],
-    "tool_error_rate": 0.125,
-    "tool_error_rate_correct": 0.0,
-    "calls_per_rollout": 1.5,
-    "tokens_per_rollout": 99.6,
-    "clip_ratio": 0.02,
-    "wall_s": 12.0,
-    "pass_at_1_by_task": {"gcd": 0.75},
-}
-
 
 def rollout(phase: str, step: int, text: str = "6", index: int = 0) -> dict[str, Any]:
     return {
@@ -32,11 +18,11 @@ def rollout(phase: str, step: int, text: str = "6", index: int = 0) -> dict[str,
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
+def run(tmp_path: Path, summary: dict[str, Any]) -> Path:
     for step in (1, 2):
         JsonLines(tmp_path / "metrics.jsonl").append({"phase": "rl1", "step": step, "reward": 0.5})
         JsonLines(tmp_path / "rollouts.jsonl").append(rollout("rl1", step))
-    (tmp_path / "summary.json").write_text(json.dumps({"seed": 3, "wall_s": 90.0, "stages": [ROW]}))
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
     (tmp_path / "config.toml").write_text('[roc]\nmode = "topk"\n')
     return tmp_path
 

@@ -46,32 +46,17 @@ def rollout(phase: str, text: str, *, reward: float = 1.0) -> dict[str, object]:
     }
 
 
-SUMMARY_ROW = {
-    "name": "rl1",
-    "steps": 2,
-    "pass_at_1": 0.75,
-    "pass_at_1_ci95": [0.5, 1.0],
-    "tool_error_rate": 0.125,
-    "tool_error_rate_correct": 0.0,
-    "calls_per_rollout": 1.5,
-    "tokens_per_rollout": 99.6,
-    "clip_ratio": 0.02,
-    "wall_s": 12.0,
-    "pass_at_1_by_task": {"gcd": 0.75},
-}
-
-
 def write_lines(path: Path, records: list[dict[str, object]]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
+def run(tmp_path: Path, summary: dict[str, Any]) -> Path:
     folder = tmp_path / "<b>run"
     folder.mkdir()
     write_lines(folder / "metrics.jsonl", [step("rl1", 1), step("rl1", 2, learner_loss=math.nan)])
     write_lines(folder / "rollouts.jsonl", [rollout("evaluation/rl1", HOSTILE)])
-    (folder / "summary.json").write_text(json.dumps({"seed": 3, "wall_s": 90.0, "stages": [SUMMARY_ROW]}))
+    (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "config.toml").write_text("[run]\nseed = 3\n")
     return folder
 
