@@ -19,6 +19,10 @@ from rstar2.errors import ConfigError
         ({"engine": {"kind": "remote", "url": "a:1"}}, "needs url as http://HOST:PORT/v1, not 'a:1'"),
         ({"engine": {"kind": "remote", "url": "http://a:1/v1", "num_engines": 2}}, "one server: leave"),
         ({"engine": {"eager": True}}, 'eager and sleeps_while_learning are for kind = "vllm"'),
+        (
+            {"engine": {"weights": "broadcast"}, "cluster": {"weights_folder": "/shared"}},
+            "a broadcast needs no cluster.weights_folder",
+        ),
         ({"engine": {"kind": "vllm", "block_tokens": 40}}, "engine.block_tokens: Input should be a multiple"),
         ({"engine": {"kind": "vllm"}}, "takes heads of 32, 64, 96, ..., not model.tiny.head_dim = 48"),
         (

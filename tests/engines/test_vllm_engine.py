@@ -6,8 +6,10 @@ Run by `make test-vllm`, as vLLM wants an environment of its own. The last test 
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ from rstar2.engines.vllm_engine import VllmEngine
 from rstar2.errors import CapacityError, CheckpointError, EngineError
 from rstar2.learner.learner import TorchLearner
 from rstar2.models.loading import build_tiny
+from rstar2.ports import WeightChannel
 from rstar2.types import FinishReason, Generation, GenerationRequest
-from rstar2.weights import FolderChannel, MemoryChannel
+from rstar2.weights import FolderChannel, MemoryChannel, broadcasting
+from rstar2.weights.groups import Group, GroupBroken
+from rstar2.weights.sender import Sender
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -262,15 +267,22 @@ def test_two_hundred_turns_at_once_and_the_load_tells_of_them(run: Run, fresh: V
     run(scenario())
 
 
-@pytest.mark.parametrize("kind", ["memory", "folder"])
+@pytest.fixture(params=["memory", "folder", "broadcast"])
+def channel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WeightChannel]:
+    if request.param == "broadcast":
+        with broadcasting(bucket_bytes=32_768) as channel:  # several buckets
+            yield channel
+    else:
+        yield MemoryChannel() if request.param == "memory" else FolderChannel(tmp_path / "weights")
+
+
 def test_after_an_adoption_logprobs_are_the_learners_and_no_prefix_survives(
-    run: Run, fresh: VllmEngine, kind: str, tmp_path: Path
+    run: Run, fresh: VllmEngine, channel: WeightChannel
 ) -> None:
     async def scenario() -> None:
         asked = request("r", PROMPT, max_new_tokens=50)
         before = await fresh.generate(asked)
         learner = TorchLearner(tiny(5), micro_batch_tokens=2048)
-        channel = MemoryChannel() if kind == "memory" else FolderChannel(tmp_path / "weights")
         learner.publish(channel, 3)
         reused_tokens = fresh.stats.reused_tokens
         await fresh.adopt(channel, 3)
@@ -342,6 +354,41 @@ def test_an_engine_is_stale_until_weights_are_whole(run: Run, fresh: VllmEngine,
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(whole)
         await fresh.adopt(channel, 1)
+        asked = request("r", PROMPT, temperature=0.0)
+        expected, likeliest = reference_logprobs(tiny(1), asked, await fresh.generate(asked))
+        assert torch.equal(expected, likeliest)
+
+    run(scenario())
+
+
+def test_an_engine_is_stale_until_a_broadcast_is_whole(
+    run: Run, fresh: VllmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_broadcasts = count()
+    broadcast = Group.broadcast
+
+    def broken_once(group: Group, bucket: torch.Tensor) -> None:
+        if next(num_broadcasts) == 2:
+            raise GroupBroken("somebody is lost")
+        broadcast(group, bucket)
+
+    async def scenario() -> None:
+        with broadcasting(limit_s=10.0, bucket_bytes=32_768) as channel:
+            channel.put(1, dict(tiny(1).named_parameters()))
+            await asyncio.to_thread(channel.checksum, 1)
+            (sender,) = [thread for thread in threading.enumerate() if isinstance(thread, Sender)]
+            _, bucket = sender._buckets[2]
+            bucket[0] ^= 1
+            with pytest.raises(EngineError, match="did not arrive as it was sent"):
+                await fresh.adopt(channel, 1)
+            with pytest.raises(EngineError, match="waits for new weights"):
+                await fresh.generate(request("r", PROMPT))
+            with pytest.raises(CheckpointError, match="gone"):
+                await fresh.adopt(channel, 2)
+            bucket[0] ^= 1
+            monkeypatch.setattr(Group, "broadcast", broken_once)
+            await fresh.adopt(channel, 1)  # from its beginning, though a part is in the model
+            assert next(num_broadcasts) > 2 + len(sender._buckets), "it had been broken off"
         asked = request("r", PROMPT, temperature=0.0)
         expected, likeliest = reference_logprobs(tiny(1), asked, await fresh.generate(asked))
         assert torch.equal(expected, likeliest)

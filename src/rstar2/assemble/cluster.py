@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from rstar2.assemble.channel import channel_on_cluster
 from rstar2.assemble.engines import start_engine
 from rstar2.assemble.learner import build_rank, learning
 from rstar2.assemble.players import Machines, Players, collecting
@@ -30,27 +31,27 @@ from rstar2.cluster.sandbox_actor import SandboxActor
 from rstar2.config import RunConfig
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.learner import TorchLearner
+from rstar2.ports import WeightChannel
 from rstar2.profiles import accelerator
 from rstar2.rollout.pacing import FreePacer
 from rstar2.sandbox.client import ClusterSandbox
 from rstar2.sandbox.pool import WorkerPool
-from rstar2.weights import FolderChannel
 
 
 @asynccontextmanager
 async def sides_on(
     cluster: Cluster, config: RunConfig, policy: Policy, folder: Path
-) -> AsyncIterator[tuple[TorchLearner | CrewLearner, FolderChannel, Players]]:
+) -> AsyncIterator[tuple[TorchLearner | CrewLearner, WeightChannel, Players]]:
     """Who learns, what new weights go through, and who plays; on leaving, their processes are ended."""
     learns_here = not config.learner.num_ranks
-    channel = FolderChannel(Path(config.cluster.weights_folder or folder / "weights"))
     with learning(config, policy.model) if learns_here else _learning_on(cluster, config) as learner:
         async with (
             _machines_on(cluster, config) as (machines, fleet),
             collecting(config, policy.tokenizer, machines) as players,
         ):
             fleet.on_return = players.dispatcher.engine_returned
-            yield learner, channel, players
+            with channel_on_cluster(config, folder, cluster.address) as channel:
+                yield learner, channel, players
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel
 
 from rstar2.assemble.devices import device_type
 from rstar2.assemble.policy import load_policy
-from rstar2.config import LearnerSection, RunConfig
+from rstar2.config import RunConfig
 from rstar2.errors import ConfigError
 from rstar2.learner.adapters import Lora
 from rstar2.learner.crew import CrewLearner
@@ -22,8 +21,6 @@ from rstar2.learner.learner import LearnerOptions, TorchLearner
 from rstar2.learner.processes import ProcessCrew
 from rstar2.learner.sharding import Sharding
 from rstar2.models.loading import load_skeleton
-from rstar2.ports import WeightChannel
-from rstar2.weights import FolderChannel, MemoryChannel
 
 
 @contextmanager
@@ -55,11 +52,6 @@ def build_rank(config: RunConfig, rank: int, num_ranks: int) -> FsdpLearner:
     base = config.model.base
     model = load_policy(config).model if rank == 0 or base == "tiny" else load_skeleton(base)
     return FsdpLearner(model, sharding, **learner_options(config))
-
-
-def new_channel(section: LearnerSection, folder: Path) -> WeightChannel:
-    """What the learner's weights go through to engines of this process."""
-    return FolderChannel(folder / "weights") if section.num_ranks else MemoryChannel()
 
 
 def learner_options(config: RunConfig) -> LearnerOptions:

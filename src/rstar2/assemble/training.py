@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rstar2.assemble.learner import learning, new_channel
+from rstar2.assemble.channel import channel_here, refuse_broadcast_within_a_process
+from rstar2.assemble.learner import learning
 from rstar2.assemble.players import Players, collecting, machines_here
 from rstar2.assemble.policy import Policy, export, load_policy
 from rstar2.assemble.problem_sets import problem_sets
@@ -37,6 +38,7 @@ async def training_parts(
         raise ConfigError('a server\'s weights cannot be swapped: train with another kind than "remote"')
     if config.engine.sleeps_while_learning and cluster is not None:
         raise ConfigError("engines of a cluster have GPUs of their own: engine.sleeps_while_learning = false")
+    refuse_broadcast_within_a_process(config, on_cluster=cluster is not None)
     refuse_missing(config.sft.files)
     trackers = new_trackers(config.tracking, folder)
     if config.run.threads:
@@ -77,4 +79,6 @@ async def _sides_here(config: RunConfig, policy: Policy, folder: Path) -> AsyncI
     with learning(config, policy.model) as learner:
         machines = await machines_here(config, policy)
         async with collecting(config, policy.tokenizer, machines) as players:
-            yield learner, new_channel(config.learner, folder), players
+            # Opened last: processes that engines forked before have no part in it.
+            with channel_here(config, folder) as channel:
+                yield learner, channel, players

@@ -45,6 +45,12 @@ class Cluster:
         self._groups = groups
         self._bundles = {block.name: block.bundles for block in blocks}
 
+    @property
+    def address(self) -> str:
+        """Of this machine, as the others reach it."""
+        address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        return address
+
     def launcher(self, kind: type, block: BlockName, index: int) -> Launch:
         """Starts an object of this class, with coroutines for methods, in that bundle of the block."""
         return lambda: RayRemote(self.start_actor(kind, block, index, max_concurrency=_MOST_CALLS))

@@ -21,6 +21,9 @@ class EngineSection(Section):
     """vLLM: tokens per block of the KV cache; prefixes are shared in whole blocks."""
     eager: bool = False
     """vLLM: no compiled model and no CUDA graphs. Starts faster, runs slower; always so on a CPU."""
+    weights: Literal["folder", "broadcast"] = "folder"
+    """How new ones reach engines in other processes: through a folder that all see, or by a collective among
+    learner and engines. Broadcast needs kind = "vllm" or a cluster; see docs/engines.md."""
     sleeps_while_learning: bool = False
     """vLLM on a GPU: give its memory to the learner while that steps."""
     url: str = ""

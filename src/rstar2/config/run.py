@@ -123,6 +123,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _weights_go_one_way(self) -> Self:
+        if self.cluster.weights_folder and self.engine.weights == "broadcast":
+            raise ValueError("a broadcast needs no cluster.weights_folder: remove it, or engine.weights")
+        return self
+
+    @model_validator(mode="after")
     def _adapters_have_a_base(self) -> Self:
         if self.learner.lora.rank and self.model.base == "tiny":
             raise ValueError("learner.lora adapts a trained model: set model.base to a folder or a Hub id")

@@ -3,7 +3,7 @@
 vLLM runs in processes of its own (vllm_core.py) and decides by itself who runs, who waits and which prefixes
 it keeps. This side keeps the book of turns, numbers the weights, and turns vLLM's failures into ours.
 
-    adopt:  stale -> nothing runs, no cached prefix is left -> workers read the weights -> checksum -> fresh
+    adopt:  stale -> nothing runs, no cached prefix is left -> workers take the weights -> checksum -> fresh
 
 A stale engine refuses to write. Prefixes are marked with the version besides, so that keys and values of two
 versions could not mix even if some outlived the swap.
@@ -27,7 +27,7 @@ from rstar2.engines.vllm_core import Core, VllmOptions, start_core
 from rstar2.errors import CapacityError, EngineError
 from rstar2.ports import WeightChannel
 from rstar2.types import EngineLoad, FinishReason, Generation, GenerationRequest
-from rstar2.weights import FolderChannel
+from rstar2.weights import BroadcastChannel, FolderChannel
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -109,7 +109,9 @@ class VllmEngine:
         self._check_alive()
         self._check_idle()
         self._is_stale = True
-        if isinstance(channel, FolderChannel):
+        if isinstance(channel, BroadcastChannel):
+            await self._receive(channel, version)
+        elif isinstance(channel, FolderChannel):
             await self._read(channel, version)
         else:
             with tempfile.TemporaryDirectory(prefix="rstar2-weights-") as folder:
@@ -191,21 +193,27 @@ class VllmEngine:
             await self._llm.abort(turn)
 
     async def _read(self, channel: FolderChannel, version: int) -> None:
-        """All workers read the version, without old keys and values left; EngineError if one read another."""
         published = channel.checksum(version)
+        await self._swap("read_published_weights", (str(channel.folder), version), published)
+
+    async def _receive(self, channel: BroadcastChannel, version: int) -> None:
+        published = await asyncio.to_thread(channel.checksum, version)
+        place = (channel.host, channel.port, channel.limit_s)
+        await self._swap("receive_broadcast_weights", (*place, version), published)
+
+    async def _swap(self, method: str, where: tuple[object, ...], published: str) -> None:
+        """All workers take the weights, without old keys and values left; EngineError if one got others."""
         with _translated("take new weights"):
             if self._is_asleep:
                 await self._llm.wake_up(tags=["weights"])
             await self._llm.pause_generation(mode="abort", clear_cache=True)
-            read = await self._llm.collective_rpc(
-                "read_published_weights", args=(str(channel.folder), version)
-            )
+            taken = await self._llm.collective_rpc(method, args=where)
             if self._is_asleep:
                 await self._llm.wake_up(tags=["kv_cache"])
                 self._is_asleep = False
             await self._llm.resume_generation()
-        if set(read) != {published}:
-            raise EngineError(f"a worker read other weights than version {version}; publish them again")
+        if set(taken) != {published}:
+            raise EngineError("a worker took other weights than were published; publish them again")
 
     def _check_alive(self) -> None:
         if self._is_closed or self._llm.errored:

@@ -53,6 +53,13 @@ class Group:
         with _breaking():
             self._backend.broadcast(buffer, 0).wait(self._limit)
 
+    def close(self, *, is_broken: bool) -> None:
+        """Drops the connections: if too early for the others, they hear of it as of a loss."""
+        # Not kept by the traceback of an error, either: gloo's connections last as long as the object.
+        backend, self._backend = self._backend, None
+        with _breaking():
+            backend.abort() if is_broken else backend.shutdown()
+
 
 @contextmanager
 def joined(store: TCPStore, seat: Seat, *, device: torch.device, limit_s: float) -> Iterator[Group]:
@@ -63,14 +70,16 @@ def joined(store: TCPStore, seat: Seat, *, device: torch.device, limit_s: float)
         meeting.set(f"here/{seat.rank}", "")
         meeting.wait([f"here/{rank}" for rank in range(seat.size)], limit)
         if seat.backend == "gloo":
-            backend = _gloo(meeting, seat, own_address(store.host, store.port), limit)
+            group = Group(_gloo(meeting, seat, own_address(store.host, store.port), limit), limit)
         else:
-            backend = _nccl(meeting, seat, limit)
+            group = Group(_nccl(meeting, seat, limit), limit)
     try:
         with torch.cuda.device(device if device.type == "cuda" else -1):
-            yield Group(backend, limit)
-    finally:
-        backend.abort()
+            yield group
+    except BaseException:
+        group.close(is_broken=True)
+        raise
+    group.close(is_broken=False)
 
 
 def backend_for(gpus: Sequence[str]) -> BackendName:
