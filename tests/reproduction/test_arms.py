@@ -42,9 +42,9 @@ def test_the_baseline_plays_as_many_rollouts_as_it_learns_from() -> None:
 
 def test_arms_of_stage_lengths_change_only_those() -> None:
     lengths = [stage.max_response_tokens for stage in LOADED.stages]
-    assert lengths == [220, 360, 360]
+    assert lengths == [260, 360, 360]
     backwards, long = (load_config(CONFIG, ARMS[name].overrides) for name in ("reversed", "one_length"))
-    assert [stage.max_response_tokens for stage in backwards.stages] == [360, 360, 220]
+    assert [stage.max_response_tokens for stage in backwards.stages] == [360, 360, 260]
     assert [stage.max_response_tokens for stage in long.stages] == [360, 360, 360]
 
 

@@ -42,6 +42,7 @@ def test_the_end_of_a_stage_is_the_mean_of_its_last_three_steps(tmp_path: Path) 
     outcome = finished(tmp_path, [0.0, 0.1, 0.2, 0.6, 0.7])
     assert outcome.at_end("rl1", "reward") == pytest.approx(0.3)
     assert outcome.at_end("rl2", "reward") == pytest.approx(0.7)
+    assert outcome.through("rl1", "reward") == pytest.approx(0.225)
 
 
 def test_within_a_budget_only_the_steps_that_it_paid_for_count(tmp_path: Path) -> None:

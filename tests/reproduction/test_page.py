@@ -61,7 +61,9 @@ def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path)
     text = page.read_text()
     assert "`rstar2 reproduce --quick`" in text
     halves = re.search(
-        r"^\| RoC halves .* \| \*\*(.*)\*\* \| 7.0 \(RoC, .* \| 15.0 \(GRPO", text, re.MULTILINE
+        r"^\| at the end of its first stage .* \| \*\*(.*)\*\* \| 7.0 \(RoC, .* \| 15.0 \(GRPO",
+        text,
+        re.MULTILINE,
     )
     assert halves is not None
     assert halves[1] == "holds"

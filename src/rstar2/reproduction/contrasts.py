@@ -59,6 +59,12 @@ def measures(outcomes: ByArm) -> tuple[Measure, ...]:
             of=lambda outcome: outcome.within(budget, "reward"),
         ),
         _of_training("tool_error_rate_correct", "errors in right, %", first),
+        Measure(
+            key=f"tool_error_rate_correct_through_{first}",
+            title=f"errors in right through {first}, %",
+            meaning=f"the same, mean of all steps of {first}",
+            of=lambda outcome: outcome.through(first, "tool_error_rate_correct"),
+        ),
         _of_training("tool_error_rate", "errors, %", first),
         _of_training("tokens_per_rollout", f"tokens in {first}", first, is_share=False),
         _of_training("tokens_per_rollout", f"tokens in {last}", last, is_share=False),

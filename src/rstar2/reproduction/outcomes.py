@@ -39,8 +39,14 @@ class Outcome:
 
     def at_end(self, stage: str, metric: str) -> float:
         """A metric of training, averaged over the last steps of a stage."""
-        values = [step.values[metric] for step in self.steps if step.stage == stage]
-        return fmean(values[-WINDOW_STEPS:])
+        return fmean(self._values(stage, metric)[-WINDOW_STEPS:])
+
+    def through(self, stage: str, metric: str) -> float:
+        """A metric of training, averaged over all steps of a stage."""
+        return fmean(self._values(stage, metric))
+
+    def _values(self, stage: str, metric: str) -> list[float]:
+        return [step.values[metric] for step in self.steps if step.stage == stage]
 
     def within(self, generated_tokens: int, metric: str) -> float:
         """A metric averaged over the last steps that ended within so many tokens; the first step at least."""
