@@ -3,7 +3,7 @@
     sender     offers version 7 under number 3, describes it .... takes tickets, gives out seats
     receiver   finds the offer .................................. leaves a ticket, finds its seat
 
-Over a `TCPStore`, whose server is in the process that opened the channel. Nothing here is large.
+Over a `TCPStore`, whose server is in the process that opened the channel.
 """
 
 import json
@@ -96,6 +96,7 @@ class Board:
 
     def retire(self, number: int) -> None:
         """Its sender ends; who comes too late finds the offer gone."""
+        self.store.delete_key(f"{number}/manifest")  # large enough to matter after thousands of versions
         self.store.queue_push(f"{number}/tickets", json.dumps(None))
 
     def is_read(self, number: int) -> bool:

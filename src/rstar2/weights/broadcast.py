@@ -6,8 +6,8 @@
 
 Nobody waits for an engine: `put` returns when the copy is made, and the last `keep` versions are served, to
 one late engine as to all at once. A member that is lost breaks its round; within `limit_s` the others know,
-and meet in the next one. Tickets and seats go through a store in the process that opened the
-channel: whoever reaches its port can send weights.
+and meet in the next one. Tickets and seats go through a store in the process that opened the channel: whoever
+reaches its port can send weights.
 
 It costs `keep` copies of the weights in the host memory of the learner's first rank, one bucket in every
 engine, and `quiet_s` per round. Weights travel in the learner's precision.
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 _MOST_ROUNDS = 3
-"""That a receiver takes part in: each takes one that is lost, of others."""
+"""That may break off under a receiver, before it gives up."""
 _PATIENCE_LIMITS = 20
 """For a seat, in `limit_s`: a round that is under way ends first."""
 _LOOK_EVERY_S = 0.01
@@ -56,8 +56,9 @@ class BroadcastChannel:
     bucket_bytes: int = 2**28
     """Broadcast at a time; a larger tensor goes alone."""
     limit_s: float = 30.0
-    """For all to connect, and for one bucket to be sent and taken in: then whoever is missing is lost."""
+    """For all to connect, and for one bucket to be sent and taken in; who is missing then is lost."""
     quiet_s: float = 0.25
+    """A round begins when nobody has come for so long."""
 
     def put(self, version: int, weights: Mapping[str, Tensor]) -> None:
         board = self._board()
@@ -118,9 +119,9 @@ class BroadcastChannel:
         """In one round."""
         board = self._board()
         offer = _offer(board, version)
+        manifest = self._answer(board, offer, lambda: board.manifest(offer.number))
         ticket = board.leave_ticket(offer.number, gpu_of(device))
         seat = self._answer(board, offer, lambda: board.seat(ticket))
-        manifest = self._answer(board, offer, lambda: board.manifest(offer.number))
         place = device if seat.backend == "nccl" else HOST_MEMORY
         folds: list[Fold] = []
         with joined(board.store, seat, device=place, limit_s=self.limit_s) as group:

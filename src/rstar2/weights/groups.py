@@ -103,10 +103,10 @@ def own_address(host: str, port: int) -> str:
 
 @contextmanager
 def _breaking() -> Iterator[None]:
-    """torch's failures as ours."""
+    """torch's failures, and the network's, as ours."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise GroupBroken(str(error).splitlines()[0]) from error
 
 
