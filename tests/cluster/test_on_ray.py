@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import psutil
 import pytest
@@ -25,6 +26,7 @@ from rstar2.cluster.sandbox_actor import SandboxActor
 from rstar2.config import SandboxSection
 from rstar2.engines.torch_engine import TorchEngine
 from rstar2.errors import CheckpointError, LearnerError
+from rstar2.learner.crew import RankFactory
 from rstar2.models.loading import build_tiny
 from rstar2.types import GenerationRequest, Program, ToolStatus
 
@@ -128,6 +130,30 @@ def test_a_sandbox_server_that_is_killed_is_replaced_and_its_program_runs_again(
     asyncio.run(scenario())
 
 
+def new_crew(cluster: Cluster, factory: RankFactory) -> RayCrew:
+    return RayCrew(cluster, factory, 2, device_type="cpu", hang_limit_s=600)
+
+
+def test_a_rank_that_hangs_ends_the_crew(cluster: Cluster) -> None:
+    class Member:
+        def sum_of(self, value: float) -> float:
+            import torch
+
+            mine = torch.tensor(value)
+            torch.distributed.all_reduce(mine)
+            return float(mine)
+
+    with closing(new_crew(cluster, lambda rank, num_ranks: Member())) as crew:
+        assert crew.call("sum_of", 1.0) == [2.0, 2.0]
+        crew._hang_limit_s = 2.0  # no less from the start: ranks take longer to stand
+        ranks = processes("RankActor")
+        ranks[1].send_signal(signal.SIGSTOP)
+        with pytest.raises(LearnerError, match=r"did not answer within learner\.hang_limit_s = 2: start"):
+            crew.call("sum_of", 1.0)
+        _, alive = psutil.wait_procs(ranks, 10)
+        assert not alive
+
+
 def test_ranks_answer_together_fail_together_and_end_together(cluster: Cluster) -> None:
     class Member:
         def __init__(self, rank: int) -> None:
@@ -148,7 +174,7 @@ def test_ranks_answer_together_fail_together_and_end_together(cluster: Cluster) 
                 os.kill(os.getpid(), signal.SIGKILL)
             self.sum_of([1.0, 2.0])
 
-    crew = RayCrew(cluster, lambda rank, num_ranks: Member(rank), 2, device_type="cpu")
+    crew = new_crew(cluster, lambda rank, num_ranks: Member(rank))
     assert crew.call("sum_of", [3.0, 4.0]) == [7.0, 7.0]
     with pytest.raises(CheckpointError, match="the disk is gone"):
         crew.call("fail")

@@ -310,7 +310,7 @@ def importable() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def members(importable: None) -> Iterator[ProcessCrew]:
-    with closing(ProcessCrew(Member, NUM_RANKS)) as crew:
+    with closing(ProcessCrew(Member, NUM_RANKS, hang_limit_s=600)) as crew:
         yield crew
 
 
@@ -336,7 +336,7 @@ def test_any_number_of_ranks_behind_the_port_trains_as_one_process_does(
     num_ranks: int, tmp_path: Path
 ) -> None:
     channel = FolderChannel(tmp_path / "weights")
-    with closing(CrewLearner(ProcessCrew(rank_of_all, num_ranks))) as learner:
+    with closing(CrewLearner(ProcessCrew(rank_of_all, num_ranks, hang_limit_s=600))) as learner:
         reports = steps(learner, range(NUM_STEPS))
         learner.publish(channel, 7)
         scores = logprobs(learner)

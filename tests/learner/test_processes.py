@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.integration
 
 SECONDS_TO_NOTICE = 60.0
 """On a machine that does much else; a few on a quiet one."""
+PATIENCE_S = 600.0
+"""With ranks that do not hang."""
 
 
 class Member:
@@ -48,6 +51,9 @@ class Member:
             os.kill(os.getpid(), signal.SIGKILL)
         dist.barrier()
 
+    def take(self, data: bytes) -> int:
+        return len(data)
+
     def stall(self, rank: int) -> None:
         if self.rank == rank:
             time.sleep(3600)
@@ -61,7 +67,7 @@ def refuse(rank: int, num_ranks: int) -> Member:
 @pytest.fixture
 def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessCrew]:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # so that ranks can import this module
-    crew = ProcessCrew(Member, 2)
+    crew = ProcessCrew(Member, 2, hang_limit_s=PATIENCE_S)
     yield crew
     crew.close()
 
@@ -93,10 +99,25 @@ def test_a_lost_rank_ends_the_crew_and_is_named(crew: ProcessCrew, trouble: str)
     assert not any(map(psutil.pid_exists, pids))
 
 
+@pytest.mark.parametrize("method", ["sum_of", "take"])
+def test_a_rank_that_hangs_ends_the_crew(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """In a collective that others wait in, and before it has read what it is asked, which fills its pipe."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    with closing(ProcessCrew(Member, 2, hang_limit_s=PATIENCE_S)) as crew:
+        pids = [pid for _, _, pid in crew.call("name")]
+        crew._hang_limit_s = 2.0  # no less from the start: ranks take longer to stand
+        os.kill(pids[1], signal.SIGSTOP)
+        with pytest.raises(LearnerError, match=r"did not answer within learner\.hang_limit_s = 2: start"):
+            crew.call(method, [1.0, 2.5] if method == "sum_of" else bytes(10**7))
+        assert not any(map(psutil.pid_exists, pids))
+        with pytest.raises(LearnerError, match="have ended"):
+            crew.call("name")
+
+
 def test_ranks_that_cannot_be_built_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
     with pytest.raises(CheckpointError, match="rank 0 finds no model"):
-        ProcessCrew(refuse, 2)
+        ProcessCrew(refuse, 2, hang_limit_s=PATIENCE_S)
 
 
 PARENT = """
@@ -106,7 +127,7 @@ from rstar2.learner.processes import ProcessCrew
 from tests.learner.test_processes import Member
 
 if __name__ == "__main__":
-    crew = ProcessCrew(Member, 2)
+    crew = ProcessCrew(Member, 2, hang_limit_s=3600)
     print(*(pid for _, _, pid in crew.call("name")), flush=True)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
     crew.call("stall", 1)

@@ -62,6 +62,7 @@ def _learning_on(cluster: Cluster, config: RunConfig) -> Iterator[CrewLearner]:
         partial(build_rank, config),
         config.learner.num_ranks,
         device_type="cpu" if is_host else "cuda",
+        hang_limit_s=config.learner.hang_limit_s,
     )
     with closing(crew):
         yield CrewLearner(crew)

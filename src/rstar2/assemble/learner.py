@@ -37,7 +37,13 @@ def learning(config: RunConfig, model: PreTrainedModel) -> Iterator[TorchLearner
             f"learner.num_ranks = {section.num_ranks}, but this machine has {num_gpus} GPUs: "
             "lower it, or give more machines by --cluster"
         )
-    with closing(ProcessCrew(partial(build_rank, config), section.num_ranks, device_type=device)) as crew:
+    crew = ProcessCrew(
+        partial(build_rank, config),
+        section.num_ranks,
+        device_type=device,
+        hang_limit_s=section.hang_limit_s,
+    )
+    with closing(crew):
         yield CrewLearner(crew)
 
 

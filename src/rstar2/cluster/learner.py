@@ -1,4 +1,4 @@
-"""The learner's ranks as Ray actors: a `Crew` that ends as a whole when one of its ranks is lost.
+"""The learner's ranks as Ray actors: a `Crew` that ends as a whole when one of its ranks is lost, or hangs.
 
 Nothing is replaced here: a rank takes its shards with it, and the others wait for it in a collective. The run
 builds its parts anew and goes on from its last checkpoint.
@@ -7,6 +7,7 @@ builds its parts anew and goes on from its last checkpoint.
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,11 +46,17 @@ class RankActor:
             return f"tcp://{host}:{probe.getsockname()[1]}"
 
     def start(
-        self, factory: RankFactory, address: str, rank: int, num_ranks: int, device_type: DeviceType
+        self,
+        factory: RankFactory,
+        address: str,
+        rank: int,
+        num_ranks: int,
+        device_type: DeviceType,
+        hang_limit_s: float,
     ) -> None:
         if address.startswith("file:"):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        join(address, rank=rank, num_ranks=num_ranks, device_type=device_type)
+        join(address, rank=rank, num_ranks=num_ranks, device_type=device_type, hang_limit_s=hang_limit_s)
         self._target = factory(rank, num_ranks)
 
     def call(self, request: tuple[str, tuple[object, ...], dict[str, object]]) -> Any:
@@ -67,14 +74,22 @@ class RayCrew:
     """Implements `Crew` in the cluster's learner block; built when all ranks stand."""
 
     def __init__(
-        self, cluster: Cluster, factory: RankFactory, num_ranks: int, *, device_type: DeviceType
+        self,
+        cluster: Cluster,
+        factory: RankFactory,
+        num_ranks: int,
+        *,
+        device_type: DeviceType,
+        hang_limit_s: float,
     ) -> None:
+        """`hang_limit_s` is the longest that a call may take, or the building of the ranks."""
+        self._hang_limit_s = hang_limit_s
         self._ranks = [cluster.start_actor(RankActor, "learner", rank) for rank in range(num_ranks)]
         try:
             (address,) = self._values([self._ranks[0].address.remote()])
             self._values(
                 [
-                    actor.start.remote(factory, address, rank, num_ranks, device_type)
+                    actor.start.remote(factory, address, rank, num_ranks, device_type, hang_limit_s)
                     for rank, actor in enumerate(self._ranks)
                 ]
             )
@@ -96,27 +111,31 @@ class RayCrew:
     def _values(self, asked: Sequence["ray.ObjectRef[Any]"]) -> list[Any]:
         """What each answers; an error if all agree on one, else the crew is lost."""
         pending, errors = list(asked), dict[int, RayError]()
+        deadline_s = time.monotonic() + self._hang_limit_s
         while pending:
-            done, pending = ray.wait(pending, timeout=_AGREEMENT_S if errors else None)
+            done, pending = ray.wait(pending, timeout=max(0.0, deadline_s - time.monotonic()))
             if not done:  # the others are stuck in a collective
                 break
             errors |= {asked.index(answer): error for answer in done if (error := _error_of(answer))}
+            if errors:
+                deadline_s = min(deadline_s, time.monotonic() + _AGREEMENT_S)
         if errors:
             told = {number: error for number, error in errors.items() if isinstance(error, RayTaskError)}
             if len(told) == len(asked):
                 raise told[0].cause
             number = min(errors.keys() - told.keys() or errors)  # whom it left in a collective fails as well
-            self._lose(number, errors[number])
+            what = f"learner rank {number} of {len(self._ranks)} is lost ({first_line(errors[number])})"
+            self._lose(what, errors[number])
+        if pending:
+            self._lose(
+                f"the learner's ranks did not answer within learner.hang_limit_s = {self._hang_limit_s:g}"
+            )
         return ray.get(list(asked))
 
-    def _lose(self, number: int, error: RayError) -> NoReturn:
-        """End the crew because of this rank, which failed alone or is gone."""
-        num_ranks = len(self._ranks)
+    def _lose(self, what: str, cause: RayError | None = None) -> NoReturn:
+        """End the crew."""
         self._kill()
-        raise LearnerError(
-            f"learner rank {number} of {num_ranks} is lost ({first_line(error)}): "
-            "start the run again, it goes on from its last checkpoint"
-        ) from error
+        raise LearnerError(f"{what}: start the run again, it goes on from its last checkpoint") from cause
 
     def _kill(self) -> None:
         for actor in self._ranks:

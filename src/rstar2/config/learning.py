@@ -120,6 +120,9 @@ class LearnerSection(Section):
     """Processes that the weights, gradients and moments are cut over (FSDP2); 0 learns in this process."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it computes; `auto` takes a GPU if there is one. With ranks, each takes one GPU."""
+    hang_limit_s: float = Field(1800.0, gt=0)
+    """Ranks that take longer over a step, or over reading or writing a checkpoint, are ended, and the run
+    goes on from its last checkpoint. The longest step of the paper's run is planned at 9 minutes."""
     micro_batch_tokens: int = Field(8192, ge=64)
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW (release)."""

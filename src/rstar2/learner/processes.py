@@ -4,7 +4,8 @@
     rank     join the group -> build -> (receive -> run -> answer) until the pipe closes
 
 A rank is lost if it ends, or fails where others do not: then all are killed within seconds, since the others
-would wait for it in a collective. No rank outlives its parent, however that ends.
+would wait for it in a collective. If a call takes too long, one of them hangs, and all are killed, too. No
+rank outlives its parent, however that ends.
 """
 
 import os
@@ -14,8 +15,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -57,14 +58,26 @@ class _Rank:
 class ProcessCrew:
     """Implements `Crew`. Ranks start anew, with nothing of this process but what `factory` carries."""
 
-    def __init__(self, factory: RankFactory, num_ranks: int, *, device_type: DeviceType = "cpu") -> None:
+    def __init__(
+        self,
+        factory: RankFactory,
+        num_ranks: int,
+        *,
+        hang_limit_s: float,
+        device_type: DeviceType = "cpu",
+    ) -> None:
+        """`hang_limit_s` is the longest that a call may take, or the building of the ranks."""
         self._folder = tempfile.TemporaryDirectory(prefix="rstar2-ranks-")
         store = (Path(self._folder.name) / "store").as_uri()
         self._ranks: list[_Rank] = []
+        self._hang_limit_s, self._is_hung = hang_limit_s, False
+        meet = partial(join, store, num_ranks=num_ranks, device_type=device_type, hang_limit_s=hang_limit_s)
         try:
-            for number in range(num_ranks):
-                self._ranks.append(_start(number, factory, store, num_ranks, device_type))
-            self._values()
+            with self._watched():
+                for number in range(num_ranks):
+                    build = partial(_build, partial(meet, rank=number), partial(factory, number, num_ranks))
+                    self._ranks.append(_start(number, build))
+                self._values()
         except BaseException:
             self.close()
             raise
@@ -73,17 +86,37 @@ class ProcessCrew:
         if not self._ranks:
             raise LearnerError("the learner's ranks have ended: build the learner anew")
         request = ForkingPickler.dumps((method, args, kwargs))  # once, however many ranks
-        for rank in self._ranks:
-            try:
-                rank.connection.send_bytes(request)
-            except ConnectionError:
-                self._lose(rank)
-        return self._values()
+        with self._watched():
+            for rank in self._ranks:
+                try:
+                    rank.connection.send_bytes(request)
+                except ConnectionError:
+                    self._lose(rank)
+            return self._values()
 
     def close(self) -> None:
         for rank in self._ranks:
             rank.connection.close()
         self._end(patience_s=_LEAVE_S)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Ranks are killed at the limit, which is then noticed like any loss.
+
+        By a thread, as whoever calls may itself hang: a rank that does not read fills its pipe.
+        """
+        watchdog = threading.Timer(self._hang_limit_s, self._kill_hung)
+        watchdog.start()
+        try:
+            yield
+        finally:
+            watchdog.cancel()
+
+    def _kill_hung(self) -> None:
+        self._is_hung = True
+        for rank in self._ranks:
+            with suppress(ValueError):  # closed in this moment
+                rank.process.kill()
 
     def _values(self) -> list[Any]:
         """What every rank answers to the call that all were sent; an error if all agree on one."""
@@ -121,16 +154,16 @@ class ProcessCrew:
 
     def _lose(self, rank: _Rank, error: Exception | None = None) -> NoReturn:
         """End the crew because of this rank, which failed alone with `error` or is gone."""
-        if error is None:
+        what = f"learner rank {rank.number} of {len(self._ranks)}"
+        if self._is_hung:
+            what = f"the learner's ranks did not answer within learner.hang_limit_s = {self._hang_limit_s:g}"
+        elif error is None:
             rank.process.join(1.0)
-            what = f"ended (exit code {rank.process.exitcode})"
+            what += f" ended (exit code {rank.process.exitcode})"
         else:
-            what = f"failed alone ({error!r})"
-        of = f"learner rank {rank.number} of {len(self._ranks)}"
+            what += f" failed alone ({error!r})"
         self._end(patience_s=0.0)
-        raise LearnerError(
-            f"{of} {what}: start the run again, it goes on from its last checkpoint"
-        ) from error
+        raise LearnerError(f"{what}: start the run again, it goes on from its last checkpoint") from error
 
     def _end(self, *, patience_s: float) -> None:
         deadline_s = time.monotonic() + patience_s
@@ -145,10 +178,9 @@ class ProcessCrew:
         self._folder.cleanup()
 
 
-def _start(number: int, factory: RankFactory, store: str, num_ranks: int, device_type: DeviceType) -> _Rank:
+def _start(number: int, build: Callable[[], object]) -> _Rank:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    build = partial(_build, factory, store, number, num_ranks, device_type)
     # A daemon, so that an interpreter that is told to exit does not wait for it.
     process = context.Process(target=_serve, args=(theirs, build), name=f"learner-{number}", daemon=True)
     process.start()
@@ -168,10 +200,10 @@ def _serve(connection: Connection, build: Callable[[], object]) -> None:
     dist.destroy_process_group()
 
 
-def _build(factory: RankFactory, store: str, rank: int, num_ranks: int, device_type: DeviceType) -> object:
+def _build(meet: Callable[[], None], build: Callable[[], object]) -> object:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine
-    join(store, rank=rank, num_ranks=num_ranks, device_type=device_type)
-    return factory(rank, num_ranks)
+    meet()
+    return build()
 
 
 def _run(target: object, request: bytes) -> object:

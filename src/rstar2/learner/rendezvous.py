@@ -8,16 +8,12 @@ import torch.distributed as dist
 
 DeviceType = Literal["cpu", "cuda"]
 
-_PATIENCE = timedelta(hours=1)
-"""Of a collective. Whoever calls the ranks notices a lost one in seconds; this only bounds one that hangs,
-and must be longer than the first rank takes to read or write a large model."""
 
-
-def join(address: str, *, rank: int, num_ranks: int, device_type: DeviceType) -> None:
+def join(address: str, *, rank: int, num_ranks: int, device_type: DeviceType, hang_limit_s: float) -> None:
     """Meet the others at `tcp://HOST:PORT` of the first rank, or at `file:///PATH` of one machine.
 
-    A rank takes the GPU of its number among those that it sees. Beside NCCL it needs gloo, for what stays in
-    host memory.
+    No collective waits longer than `hang_limit_s`. A rank takes the GPU of its number among those that it
+    sees. Beside NCCL it needs gloo, for what stays in host memory.
     """
     if device_type == "cuda":
         torch.cuda.set_device(rank % torch.cuda.device_count())
@@ -26,5 +22,5 @@ def join(address: str, *, rank: int, num_ranks: int, device_type: DeviceType) ->
         init_method=address,
         rank=rank,
         world_size=num_ranks,
-        timeout=_PATIENCE,
+        timeout=timedelta(seconds=hang_limit_s),
     )
