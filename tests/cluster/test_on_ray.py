@@ -109,22 +109,26 @@ def test_a_turn_whose_engine_is_killed_is_written_again_token_by_token(cluster: 
     asyncio.run(scenario())
 
 
-def test_a_sandbox_server_that_is_killed_is_replaced_and_its_program_runs_again(cluster: Cluster) -> None:
+@pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP], ids=["is killed", "hangs"])
+def test_a_sandbox_server_that_is_lost_is_replaced_and_its_program_runs_again(
+    cluster: Cluster, trouble: signal.Signals
+) -> None:
     async def scenario() -> None:
         launches = [cluster.launcher(SandboxActor, "sandbox", 0)]
-        async with sandbox_nodes(launches, SandboxSection(workers=2)) as (sandbox, (node,)):
+        section = SandboxSection(workers=2)
+        async with sandbox_nodes(launches, section, hang_limit_s=1.0) as (sandbox, (node,)):
             slow = Program(code="import time; time.sleep(1.5); print(6 * 7)")
             running = asyncio.ensure_future(sandbox.run(slow))
             await asyncio.sleep(0.5)
             (actor,) = processes("SandboxActor")
-            server = actor.children()[0]
-            server.send_signal(signal.SIGKILL)
+            lost = actor.children(recursive=True)
+            actor.children()[0].send_signal(trouble)
             result = await running
             assert (result.status, result.stdout) == (ToolStatus.OK, "42\n")
             assert node.num_replacements == 1
             (actor,) = processes("SandboxActor")
             servers = actor.children(recursive=True)
-        _, alive = await asyncio.to_thread(psutil.wait_procs, servers, 10)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, lost + servers, 10)
         assert not alive
 
     asyncio.run(scenario())

@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,15 @@ class SandboxActor:
     async def close(self) -> None:
         """Ask it to leave, and wait until nothing of it is left."""
         self._server.terminate()
+        try:
+            await asyncio.wait_for(self._server.wait(), 2 * _DRAIN_S)
+        except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """At once: a server that hangs hears nothing."""
+        with suppress(ProcessLookupError):
+            self._server.kill()
         await self._server.wait()
 
 

@@ -394,9 +394,12 @@ def test_a_server_that_stands_still_loses_its_calls_to_others() -> None:
             frozen.is_frozen = True
             results = await asyncio.gather(*(sandbox.run(Program(code=code)) for code in numbers(100)))
             assert health_of(sandbox, frozen) is Vital.DOWN
+            await until(lambda: sandbox.down_s(frozen.url) > 2 * QUICK.check_deadline_s)
+            assert sandbox.down_s(good.url) == 0
             frozen.is_frozen = False  # what it was sent before is dropped; it takes new work
             frozen.thaw.set()
             await all_up(sandbox)
+            assert sandbox.down_s(frozen.url) == 0
             frozen.posts.clear()
             await asyncio.gather(*(sandbox.run(Program(code=code)) for code in numbers(100)))
             return [result.stdout for result in results]

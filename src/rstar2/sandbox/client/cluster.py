@@ -126,6 +126,10 @@ class ClusterSandbox:
             await node.close()
             self._wake()
 
+    def down_s(self, url: str) -> float:
+        """For how long this server, one of ours, has answered nothing; 0 unless it is down."""
+        return self._nodes[url.rstrip("/")].down_s
+
     def stats(self) -> ClusterStats:
         return ClusterStats(
             nodes=tuple(node.stats() for node in self._nodes.values()),

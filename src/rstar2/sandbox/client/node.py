@@ -78,6 +78,8 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._heard_s = self._loop.time()
         """When the last sign of progress came."""
+        self._answered_s = self._loop.time()
+        """When it last answered a check."""
         self._given_up = GivenUp(f"{connection.url} was given up")
         """Why, the last time."""
         self._is_idle = asyncio.Event()
@@ -95,6 +97,13 @@ class Node:
             num_answered=self.num_answered,
             trouble=self.trouble,
         )
+
+    @property
+    def down_s(self) -> float:
+        """For how long it has answered nothing; 0 unless it is down."""
+        if self.vitals.health is not Health.DOWN:
+            return 0.0
+        return self._loop.time() - max(self._answered_s, self._heard_s)
 
     def send(self, call: Call, cost_s: float) -> None:
         self._begin()
@@ -228,6 +237,7 @@ class Node:
             self.trouble = str(error)
             self.vitals.missed_check()
         else:
+            self._answered_s = self._loop.time()
             self.load.num_workers = self._outbox.num_workers = health.num_workers
             self.vitals.answered_check(is_draining=health.status != "ok")
         if self.vitals.health is not before:
