@@ -267,6 +267,18 @@ def test_two_hundred_turns_at_once_and_the_load_tells_of_them(run: Run, fresh: V
     run(scenario())
 
 
+def test_prompts_that_do_not_fit_into_one_forward_together_are_all_answered(
+    run: Run, fresh: VllmEngine
+) -> None:
+    async def scenario() -> None:
+        prompts = [tuple(5 + (i + j * (i + 1)) % 90 for j in range(150)) for i in range(64)]  # 9,600 tokens
+        asked = [request(f"r{i}", prompt, max_new_tokens=4) for i, prompt in enumerate(prompts)]
+        written = await asyncio.gather(*map(fresh.generate, asked))
+        assert all(1 <= len(turn.token_ids) <= 4 for turn in written)
+
+    run(scenario())
+
+
 @pytest.fixture(params=["memory", "folder", "broadcast"])
 def channel(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WeightChannel]:
     if request.param == "broadcast":

@@ -75,9 +75,14 @@ async def start_core(options: VllmOptions) -> Core:
 
 def _start(options: VllmOptions) -> Core:
     from vllm import AsyncEngineArgs
+    from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
     model = AutoConfig.from_pretrained(options.model)
+    longest = min(model.max_position_embeddings, options.kv_tokens)
+    # Half a prompt read is a draw taken back, which a generator on a CPU cannot do: vLLM would die of it.
+    reads_whole_prompts = current_platform.is_cpu()
+    forward_tokens = max(options.max_prefill_tokens, options.max_running, longest * reads_whole_prompts)
     arguments = AsyncEngineArgs(
         model=options.model,
         skip_tokenizer_init=True,
@@ -87,9 +92,10 @@ def _start(options: VllmOptions) -> Core:
         distributed_executor_backend="mp" if options.num_devices > 1 else None,
         block_size=options.block_tokens,
         kv_cache_memory_bytes=_kv_bytes_per_device(model, options),
-        max_model_len=min(model.max_position_embeddings, options.kv_tokens),
+        max_model_len=longest,
         max_num_seqs=options.max_running,
-        max_num_batched_tokens=max(options.max_prefill_tokens, options.max_running),
+        max_num_batched_tokens=forward_tokens,
+        enable_chunked_prefill=not reads_whole_prompts,
         enable_prefix_caching=True,
         logprobs_mode="processed_logprobs",  # of the distribution that was drawn from
         generation_config="vllm",  # i.e. none: a request alone says how to draw, the checkpoint does not
@@ -102,8 +108,7 @@ def _start(options: VllmOptions) -> Core:
     llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[_logger_into(statistics)])
     cache = llm.vllm_config.cache_config
     statistics.kv_tokens_total = (cache.num_gpu_blocks - 1) * cache.block_size  # one block is vLLM's own
-    longest = min(arguments.max_model_len, statistics.kv_tokens_total)
-    return Core(llm, statistics, longest, options.can_sleep)
+    return Core(llm, statistics, min(longest, statistics.kv_tokens_total), options.can_sleep)
 
 
 def _kv_bytes_per_device(model: Any, options: VllmOptions) -> int:
