@@ -61,30 +61,38 @@ def send_until_closed(channel: BroadcastChannel, version: int) -> str:
 
 
 Work = Callable[[BroadcastChannel, int], object]
-Start = Callable[[Work, BroadcastChannel, int], Connection]
+Together = Callable[..., list[Connection]]
 
 
-def tell(connection: Connection, work: Work, channel: BroadcastChannel, version: int) -> None:
+def work_when_told(connection: Connection, work: Work, channel: BroadcastChannel, version: int) -> None:
+    connection.send("ready")
+    connection.recv()
     connection.send(work(channel, version))
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Begins work in a process of its own; the connection that it returns tells what came of it."""
+def together(monkeypatch: pytest.MonkeyPatch) -> Iterator[Together]:
+    """Works that begin at the same time, in a process each; what came of them is told by the connections."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # so that processes can import this module
     context = get_context("forkserver")
     context.set_forkserver_preload(["rstar2.weights"])  # a process that has torch already makes the others
     processes: list[BaseProcess] = []
 
-    def start(work: Work, channel: BroadcastChannel, version: int) -> Connection:
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=tell, args=(theirs, work, channel, version))
-        process.start()
-        theirs.close()
-        processes.append(process)
-        return ours
+    def together(channel: BroadcastChannel, version: int, *works: Work) -> list[Connection]:
+        connections = []
+        for work in works:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=work_when_told, args=(theirs, work, channel, version))
+            process.start()
+            theirs.close()
+            processes.append(process)
+            connections.append(ours)
+        assert [connection.recv() for connection in connections] == ["ready"] * len(works)
+        for connection in connections:
+            connection.send("go")
+        return connections
 
-    yield start
+    yield together
     for process in processes:
         process.kill()
         process.join()
@@ -97,19 +105,20 @@ def channel() -> Iterator[BroadcastChannel]:
 
 
 @pytest.mark.integration
-def test_three_receivers_get_what_was_put_in_one_round(start: Start, channel: BroadcastChannel) -> None:
+@pytest.mark.timeout(300)
+def test_three_receivers_get_what_was_put(together: Together, channel: BroadcastChannel) -> None:
     channel.put(1, weights(1))
-    told = [start(receive, channel, 1) for _ in range(3)]
+    told = together(channel, 1, receive, receive, receive)
     assert [connection.recv() for connection in told] == [digest(weights(1))] * 3
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(300)
 def test_one_that_dies_in_the_middle_costs_the_others_a_round_and_the_sender_nothing(
-    start: Start, channel: BroadcastChannel, caplog: pytest.LogCaptureFixture
+    together: Together, channel: BroadcastChannel, caplog: pytest.LogCaptureFixture
 ) -> None:
     replace(channel, quiet_s=1.0).put(1, large())
-    victim = start(die_after_the_first_bucket, channel, 1)
-    told = [start(receive, channel, 1) for _ in range(2)]
+    victim, *told = together(channel, 1, die_after_the_first_bucket, receive, receive)
     assert [connection.recv() for connection in told] == [digest(large())] * 2
     with pytest.raises(EOFError):
         victim.recv()
@@ -143,9 +152,10 @@ def test_a_run_that_goes_back_puts_older_versions_again(channel: BroadcastChanne
 
 
 @pytest.mark.integration
-def test_the_sender_may_be_in_another_process(start: Start) -> None:
+@pytest.mark.timeout(300)
+def test_the_sender_may_be_in_another_process(together: Together) -> None:
     with broadcasting(limit_s=LIMIT_S) as channel:
-        told = start(send_until_closed, channel, 7)
+        (told,) = together(channel, 7, send_until_closed)
         while not Board(channel.host, channel.port, limit_s=1.0).offers():
             time.sleep(0.01)
         assert receive(channel, 7) == digest(weights(7))
