@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,11 +54,12 @@ def test_a_fold_is_the_plain_and_the_weighted_sum_of_the_words() -> None:
     assert fold(words()) == (0, 0)
 
 
-def test_a_fold_of_many_parts_is_the_fold_of_the_whole(monkeypatch) -> None:
-    buffer = words(*range(100, 117))
-    whole = fold(buffer)
-    monkeypatch.setattr("rstar2.weights.buckets._FOLD_WORDS", 5)
-    assert fold(buffer) == whole
+@pytest.mark.parametrize("row_words", [1, 5, 17, 1024])
+def test_a_fold_does_not_depend_on_how_it_is_summed(row_words: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rstar2.weights.buckets._ROW_WORDS", row_words)
+    values = [2**62 + 3 * i for i in range(17)]
+    weighted = sum(i * value for i, value in enumerate(values, start=1))
+    assert fold(words(*values)) == (sum(values) % 2**64, weighted % 2**64)
 
 
 @given(st.integers(0, 79), st.integers(1, 255))

@@ -28,7 +28,8 @@ class Sender(threading.Thread):
         quiet_s: float,
     ) -> None:
         """`gpu` is the one to send from where NCCL does; host memory if this process has none."""
-        super().__init__(name=f"sender-{number}", daemon=True)
+        # No daemon: it would abort a process that ends while the store or the group has the thread.
+        super().__init__(name=f"sender-{number}")
         self._board = board
         self._number = number
         self._buckets = buckets
