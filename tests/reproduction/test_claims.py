@@ -27,6 +27,7 @@ def test_the_excess_is_what_is_too_much_of_it() -> None:
 @pytest.mark.parametrize(
     ("claim", "pairs", "verdict"),
     [
+        (HALF, [(0.04, 0.10)], Verdict.OPEN),
         (HALF, [(0.04, 0.10), (0.05, 0.10)], Verdict.HOLDS),
         (HALF, [(0.04, 0.10), (0.07, 0.10)], Verdict.OPEN),
         (HALF, [(0.06, 0.10), (0.07, 0.10)], Verdict.FAILS),

@@ -44,13 +44,15 @@ def _lines(
     yield ""
     yield "## What holds"
     yield ""
-    yield "A claim holds, or does not, if the 95 % bootstrap interval over seeds lies wholly on that side."
+    yield "A claim holds, or does not, if the 95 % bootstrap interval over seeds lies wholly on that side;"
+    yield "of a single seed nothing is said."
     yield ""
-    yield from _table(["claim", "", "measured", "instead of"], _verdicts(outcomes, titles, columns))
+    yield from _table(["claim", "", "measured", "beside", "ratio"], _verdicts(outcomes, titles, columns))
     yield ""
     yield "## Arms"
     yield ""
-    yield from _table(["arm", *(column.title for column in columns)], _means(outcomes, titles, columns))
+    heads = [column.title for column in columns]
+    yield from _table(["arm", "seeds", *heads], _means(outcomes, titles, columns))
     yield ""
     for column in columns:
         yield f"- **{column.title}**: {column.meaning}."
@@ -59,7 +61,7 @@ def _lines(
     yield ""
     yield "Difference of means, paired by seed, with the 95 % bootstrap interval over seeds."
     yield ""
-    yield from _table(["arm", *(column.title for column in columns)], _differences(outcomes, titles, columns))
+    yield from _table(["arm", *heads], _differences(outcomes, titles, columns))
     for picture in pictures:
         yield ""
         yield f"![{picture.stem}]({picture.name})"
@@ -71,16 +73,20 @@ def _verdicts(outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Meas
         if not {claim.arm, claim.rival} <= outcomes.keys():
             continue
         column = by_key[claim.measure]
-        compared = [(name, cell(column, outcomes[name])) for name in (claim.arm, claim.rival)]
-        shown = [f"{column.write(c.mean)} ({titles[name]})" for name, c in compared]
-        verdict = claim.verdict(*(c for _, c in compared))
-        yield [claim.text, f"**{verdict}**", *shown]
+        arm, rival = (cell(column, outcomes[name]) for name in (claim.arm, claim.rival))
+        ratio = f"{arm.mean / rival.mean:.2f}" if rival.mean else ""
+        shown = [f"{column.write(c.mean)} ({titles[n]})" for c, n in ((arm, claim.arm), (rival, claim.rival))]
+        yield [claim.text, f"**{claim.verdict(arm, rival)}**", *shown, ratio]
 
 
 def _means(outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Measure]) -> Iterator[list[str]]:
     for name, title in titles.items():
         cells = [(column, cell(column, outcomes[name])) for column in columns]
-        yield [title, *(f"{column.write(c.mean)} ({column.write(c.std)})" for column, c in cells)]
+        yield [
+            title,
+            str(len(outcomes[name])),
+            *(f"{column.write(c.mean)} ({column.write(c.std)})" for column, c in cells),
+        ]
 
 
 def _differences(
@@ -93,7 +99,8 @@ def _differences(
         for column in columns:
             found = difference(cell(column, outcomes[name]), cell(column, outcomes[BASELINE]))
             low, high = (column.write(end, sign="+") for end in (found.low, found.high))
-            row.append(f"{column.write(found.value, sign='+')} [{low}, {high}]")
+            interval = f" [{low}, {high}]" if len(outcomes[name]) > 1 else ""
+            row.append(column.write(found.value, sign="+") + interval)
         yield row
 
 
