@@ -119,6 +119,7 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_same_bits(
 
     assert metrics_of(killed) == metrics
     assert rows_of(killed) == rows_of(whole)
+    assert not (killed / "run/weights").exists(), "it was for the engines, and they have ended"
     for name in ("rollouts.jsonl", "models/base/model.safetensors", "models/rl2/model.safetensors"):
         assert (killed / "run" / name).read_bytes() == (whole / "run" / name).read_bytes(), name
 

@@ -30,6 +30,7 @@ def test_on_a_cluster_they_go_through_the_folder_that_all_see(tmp_path: Path) ->
         with channel_on_cluster(config, tmp_path, "127.0.0.1") as channel:
             assert isinstance(channel, FolderChannel)
             assert channel.folder == folder
+        assert not folder.exists(), "nothing is left of a run that has ended well"
 
 
 def test_on_a_cluster_a_broadcast_is_open_where_the_others_reach_it(tmp_path: Path) -> None:

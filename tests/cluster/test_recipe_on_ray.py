@@ -143,6 +143,7 @@ def test_a_run_survives_the_death_of_each_of_its_parts(tmp_path: Path, processes
         run.kill_one(lambda line: line.startswith("ray::RankActor"))
         assert "its parts are built anew" in run.finish()
     check_metrics(run)
+    assert not (run.folder / "weights").exists()
 
 
 @pytest.mark.vllm

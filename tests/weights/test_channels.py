@@ -6,7 +6,7 @@ import torch
 
 from rstar2.errors import CheckpointError
 from rstar2.ports import WeightChannel
-from rstar2.weights import FolderChannel, MemoryChannel, broadcasting
+from rstar2.weights import FolderChannel, MemoryChannel, broadcasting, passing_through
 
 
 @pytest.fixture(params=["memory", "folder", "broadcast"])
@@ -54,6 +54,28 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         channel.get(1)
+
+
+def test_a_folder_is_removed_when_all_went_well_and_nothing_else_that_is_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+
+    def publish() -> None:
+        with passing_through(folder) as channel:
+            channel.put(1, {"a": torch.zeros(5)})
+            if (folder / "fail").exists():
+                raise CheckpointError("the disk is full")
+
+    publish()
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "fail").touch()
+    (folder / ".version-00000003.partial").mkdir()  # of a run that was killed
+    with pytest.raises(CheckpointError, match="full"):
+        publish()
+    assert FolderChannel(folder).checksum(1)
+    (folder / "fail").rename(folder / "notes")
+    publish()
+    assert [path.name for path in folder.iterdir()] == ["notes"]
 
 
 def test_a_half_written_version_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,12 @@
 """What new weights go through, as `[engine] weights` says."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rstar2.config import RunConfig
 from rstar2.errors import ConfigError
 from rstar2.ports import WeightChannel
-from rstar2.weights import FolderChannel, MemoryChannel, broadcasting
+from rstar2.weights import MemoryChannel, broadcasting, passing_through
 
 
 def refuse_broadcast_within_a_process(config: RunConfig, *, on_cluster: bool) -> None:
@@ -18,21 +17,17 @@ def refuse_broadcast_within_a_process(config: RunConfig, *, on_cluster: bool) ->
         )
 
 
-@contextmanager
-def channel_here(config: RunConfig, folder: Path) -> Iterator[WeightChannel]:
+def channel_here(config: RunConfig, folder: Path) -> AbstractContextManager[WeightChannel]:
     """To engines that this process has, or whose processes are on this machine."""
     if config.engine.weights == "broadcast":
-        with broadcasting() as channel:
-            yield channel
-    else:
-        yield FolderChannel(folder / "weights") if config.learner.num_ranks else MemoryChannel()
+        return broadcasting()
+    return passing_through(folder / "weights") if config.learner.num_ranks else nullcontext(MemoryChannel())
 
 
-@contextmanager
-def channel_on_cluster(config: RunConfig, folder: Path, address: str) -> Iterator[WeightChannel]:
+def channel_on_cluster(
+    config: RunConfig, folder: Path, address: str
+) -> AbstractContextManager[WeightChannel]:
     """To engines that reach this machine by `address`, or see the same folders."""
     if config.engine.weights == "broadcast":
-        with broadcasting(address) as channel:
-            yield channel
-    else:
-        yield FolderChannel(Path(config.cluster.weights_folder or folder / "weights"))
+        return broadcasting(address)
+    return passing_through(Path(config.cluster.weights_folder or folder / "weights"))

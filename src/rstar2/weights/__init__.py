@@ -9,7 +9,7 @@ torn is an error, never another version.
 """
 
 from rstar2.weights.broadcast import BroadcastChannel, broadcasting
-from rstar2.weights.folder import FolderChannel
+from rstar2.weights.folder import FolderChannel, passing_through
 from rstar2.weights.memory import MemoryChannel
 
-__all__ = ["BroadcastChannel", "FolderChannel", "MemoryChannel", "broadcasting"]
+__all__ = ["BroadcastChannel", "FolderChannel", "MemoryChannel", "broadcasting", "passing_through"]

@@ -2,7 +2,8 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -63,8 +64,23 @@ class FolderChannel:
         except FileNotFoundError:
             raise CheckpointError(f"{path} is gone; adopt a later version") from None
 
+    def clear(self) -> None:
+        """Remove all versions, and the folder unless others have something in it; what resists stays."""
+        for path in (*self._folder.glob("version-*"), *self._folder.glob(".version-*.partial")):
+            shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            self._folder.rmdir()
+
     def _path(self, version: int) -> Path:
         return self._folder / f"version-{version:08d}"  # zeros, so that names sort as numbers
+
+
+@contextmanager
+def passing_through(folder: Path) -> Iterator[FolderChannel]:
+    """A channel that leaves nothing behind if all goes well; else the next one of this folder sees to it."""
+    channel = FolderChannel(folder)
+    yield channel
+    channel.clear()
 
 
 def _sha256(path: Path) -> str:
