@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rstar2.cluster.engine import ActorEngine, Timing
-from rstar2.cluster.engine_actor import EngineActor
+from rstar2.cluster.engine_actor import EngineActor, Snapshot
 from rstar2.cluster.fleet import Fleet
 from rstar2.cluster.remote import Remote
 from rstar2.cluster.supervision import Restarts
@@ -42,6 +42,7 @@ class Machines:
     def __init__(self, here: Here, num_engines: int = 2, *, num_steps: int = 5, most: int = 5) -> None:
         self.fleet = Fleet(num_engines)
         self.num_steps = num_steps
+        self.launch_actor = EngineActor
         self.may_start = asyncio.Event()
         """Cleared, replacements hang until it is set."""
         self.may_start.set()
@@ -60,7 +61,7 @@ class Machines:
         ]
 
     def _launch(self, here: Here, number: int) -> Remote:
-        self.remotes[number].append(here(EngineActor()))
+        self.remotes[number].append(here(self.launch_actor()))
         return self.remotes[number][-1]
 
     async def _build(self) -> Counting:
@@ -108,6 +109,33 @@ def channel_with(*versions: int) -> MemoryChannel:
     for version in versions:
         channel.put(version, {"w": torch.zeros(1)})
     return channel
+
+
+def test_what_an_engine_told_before_an_adoption_is_not_believed_after_it(here: Here) -> None:
+    may_tell, is_asked = asyncio.Event(), asyncio.Event()
+
+    class SlowToTell(EngineActor):
+        async def snapshot(self) -> Snapshot:
+            told = await super().snapshot()
+            is_asked.set()
+            await may_tell.wait()
+            return told
+
+    async def scenario() -> None:
+        async with Machines(here, 1) as machines:
+            machines.launch_actor = SlowToTell
+            machines.kill(0)
+            (engine,) = machines.engines
+            await engine.adopt(channel_with(0), 0)
+            is_asked.clear()
+            await is_asked.wait()
+            await engine.adopt(channel_with(1), 1)
+            may_tell.set()
+            for _ in range(20):
+                await asyncio.sleep(0)
+                assert engine.load().version == 1
+
+    play(scenario)
 
 
 def test_a_turn_is_what_the_engine_writes_and_its_load_comes_with_it(here: Here) -> None:

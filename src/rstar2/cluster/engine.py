@@ -224,8 +224,8 @@ class ActorEngine:
             asked.cancel()
 
     def _hear(self, remote: Remote, snapshot: Snapshot) -> None:
-        """Answers may overtake each other: one that knows of fewer calls is older."""
-        if remote is self._remote and snapshot.last_call >= self._snapshot.last_call:
+        """An older one that comes late would take steps back, or those of the weights before."""
+        if remote is self._remote and snapshot.number > self._snapshot.number:
             self._snapshot = snapshot
             self._heard_s = asyncio.get_running_loop().time()
 

@@ -7,6 +7,7 @@ asked for before it.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol, TypeAlias
 
 from rstar2.ports import Engine, WeightChannel
@@ -33,6 +34,8 @@ class Snapshot:
     stats: Any
     last_call: int
     """Highest number of a turn that it had been asked for by then."""
+    number: int
+    """Of the snapshots of its process: answers may overtake each other."""
 
 
 class EngineActor:
@@ -45,6 +48,7 @@ class EngineActor:
         """Number of the turn that each rollout has here."""
         self._released: dict[str, int] = {}
         """Number of each rollout's last release, since the last adoption."""
+        self._snapshots = count(1)
 
     async def start(self, build: BuildEngine) -> Snapshot:
         self._engine = await build()
@@ -82,7 +86,12 @@ class EngineActor:
         await self._engine.close()
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(load=self._engine.load(), stats=self._engine.stats, last_call=self._last_call)
+        return Snapshot(
+            load=self._engine.load(),
+            stats=self._engine.stats,
+            last_call=self._last_call,
+            number=next(self._snapshots),
+        )
 
     def _nothing(self) -> Generation:
         version = self._engine.load().version
