@@ -71,6 +71,12 @@ def test_a_campaign_that_breaks_off_leaves_a_page_about_what_was_done(
     assert "| random G of 2G |" in text
     assert "RoC, cleanest first" not in text
 
+    (tmp_path / "results.md").unlink()
+    monkeypatch.setattr(verb, "run_missing", lambda *_, **__: exit())
+    with pytest.raises(SystemExit):
+        play(config, tmp_path)
+    assert (tmp_path / "results.md").read_text() == text, "it is written before anything else is run"
+
 
 def test_a_config_without_stages_has_nothing_to_compare(config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no RL stages"):

@@ -21,7 +21,7 @@ def reproduce(
     num_at_once: int,
     command: str,
 ) -> None:
-    """Run what is missing below `root`; after each trial write `page`, results.json and pictures beside it.
+    """Run what is missing below `root`; first, and after each trial, write `page`, its numbers and pictures.
 
     No names are all arms. A `root` that holds another config's trials is refused.
     """
@@ -35,7 +35,8 @@ def reproduce(
     path = _claim(root, config)
     if not page.parent.is_dir():
         raise InputError(f"the folder of '{page}' does not exist: make it, or give another --page")
-    old, done = {trial for trial in trials if trial.is_done(root)}, list[Trial]()
+    old, done = [trial for trial in trials if trial.is_done(root)], list[Trial]()
+    _write(page, arms, old, root, command)
     with progress_bar() as watcher:
         watcher.begin("trials", len(trials))
 
@@ -47,7 +48,6 @@ def reproduce(
                 _write(page, arms, done, root, command)
 
         run_missing(trials, config=path, root=root, num_at_once=num_at_once, on_done=end)
-    _write(page, arms, done, root, command)
     console.print(f"{page} is written, its numbers and pictures beside it", soft_wrap=True)
 
 
