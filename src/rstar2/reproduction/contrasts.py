@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from rstar2.evaluation.pass_at_k import Estimate, paired_difference
+from rstar2.reproduction.arms import BASELINE
 from rstar2.reproduction.outcomes import WINDOW_STEPS, Outcome, common_budget
 
 ByArm = Mapping[str, Sequence[Outcome]]
@@ -48,14 +49,14 @@ class Cell:
 def measures(outcomes: ByArm) -> tuple[Measure, ...]:
     """Those that make sense for these trials: stages by their names, equal cost by the cheapest trial."""
     first, last = first_and_last_stage(outcomes)
-    budget = common_budget([outcome for trials in outcomes.values() for outcome in trials])
+    budget = common_budget(outcomes[BASELINE])
     all_measures = (
         _held_out(f"pass@1 after {first}, %", first),
         _held_out(f"pass@1 after {last}, %", last),
         Measure(
             key="reward_at_equal_tokens",
             title="reward at equal tokens, %",
-            meaning=f"training reward once {budget:,} tokens were generated, which every trial did",
+            meaning=f"training reward once {budget:,} tokens were generated, all that the baseline did",
             of=lambda outcome: outcome.within(budget, "reward"),
         ),
         _of_training("tool_error_rate_correct", "errors in right, %", first),

@@ -88,5 +88,5 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def common_budget(outcomes: Sequence[Outcome]) -> int:
-    """Tokens that every trial generated: up to there, all can be compared at equal cost."""
+    """Tokens that each of these trials generated: up to there, others can be compared at equal cost."""
     return min(outcome.generated_tokens for outcome in outcomes)
