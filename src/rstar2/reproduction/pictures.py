@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rstar2.reproduction.arms import BASELINE
 from rstar2.reproduction.contrasts import ByArm
@@ -47,6 +48,7 @@ def _figure(outcomes: ByArm, titles: Mapping[str, str]) -> Figure:
             axis.spines[["top", "right"]].set_visible(False)
             axis.set_ylim(bottom=0)
     axes[-1][0].set(xlabel="RL step")
+    axes[-1][0].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[-1][1].set(xlabel="generated tokens, thousands")
     axes[0][1].legend(fontsize=7, frameon=False)
     return figure
