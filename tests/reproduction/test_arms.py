@@ -6,7 +6,7 @@ import pytest
 
 from rstar2.config import load_config
 from rstar2.errors import InputError
-from rstar2.models.loading import build_tiny
+from rstar2.planning.policy import policy_shape
 from rstar2.reproduction.arms import (
     BASELINE,
     FOUNDATION,
@@ -74,24 +74,11 @@ def test_of_a_single_stage_no_order_is_changed() -> None:
 
 
 def test_the_large_model_is_at_least_ten_times_the_tiny_one() -> None:
-    def num_parameters(overrides: tuple[str, ...]) -> int:
-        shape = load_config(CONFIG, overrides).model.tiny
-        model = build_tiny(
-            vocab_size=shape.vocab_size,
-            hidden_size=shape.hidden_size,
-            num_layers=shape.num_layers,
-            num_heads=shape.num_heads,
-            num_kv_heads=shape.num_kv_heads,
-            head_dim=shape.head_dim,
-            mlp_size=shape.intermediate_size,
-            max_positions=shape.max_positions,
-            seed=0,
-            initial_std=shape.initial_std,
-            eos_token_id=0,
-        )
-        return sum(parameter.numel() for parameter in model.parameters())
-
-    assert num_parameters(LARGE_FOUNDATION.overrides) >= 10 * num_parameters(FOUNDATION.overrides)
+    tiny, large = (
+        policy_shape(load_config(CONFIG, foundation.overrides).model).num_parameters
+        for foundation in (FOUNDATION, LARGE_FOUNDATION)
+    )
+    assert large >= 10 * tiny
 
 
 def test_arms_without_tools_offer_none_and_are_taught_to_answer() -> None:
