@@ -70,3 +70,11 @@ def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path)
         assert picture.read_text().startswith("<?xml")
     numbers = json.loads((tmp_path / "results.json").read_text())
     assert numbers["topk"]["pass_at_1_rl1"] == {"0": 0.82, "1": 0.96}
+
+
+def test_arms_without_a_seed_in_common_are_shown_but_not_compared(tmp_path: Path) -> None:
+    outcomes = {BASELINE: OUTCOMES[BASELINE][:1], "topk": OUTCOMES["topk"][1:]}
+    write_page(tmp_path / "results.md", outcomes, TITLES, command="", pictures=[])
+    text = (tmp_path / "results.md").read_text()
+    assert "| RoC, cleanest first | 1 | 96.0 (0.0) |" in text
+    assert "RoC ends the first stage" not in text

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from rstar2.evaluation.pass_at_k import Estimate, bootstrap
 from rstar2.reproduction.arms import BASELINE
-from rstar2.reproduction.contrasts import Cell
+from rstar2.reproduction.contrasts import Cell, paired
 
 _POINT = 0.01
 _FEWEST_SEEDS = 2
@@ -44,12 +44,11 @@ class Claim:
     def excess(self, arm: Cell, rival: Cell) -> Estimate:
         """Mean over shared seeds of d, with its interval: at most 0 if all is as claimed."""
         sign = -1 if self.more else 1
-        seeds = sorted(arm.values.keys() & rival.values.keys())
-        gaps = [sign * (arm.values[s] - self.factor * rival.values[s]) - self.margin for s in seeds]
-        return bootstrap(gaps, seed=0)
+        pairs = zip(*(c.values.values() for c in paired(arm, rival)), strict=True)
+        return bootstrap([sign * (x - self.factor * y) - self.margin for x, y in pairs], seed=0)
 
     def verdict(self, arm: Cell, rival: Cell) -> Verdict:
-        if len(arm.values.keys() & rival.values.keys()) < _FEWEST_SEEDS:
+        if len(paired(arm, rival)[0].values) < _FEWEST_SEEDS:
             return Verdict.OPEN
         found = self.excess(arm, rival)
         if found.high <= 0:

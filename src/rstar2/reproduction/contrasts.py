@@ -99,13 +99,19 @@ def cell(measure: Measure, outcomes: Sequence[Outcome]) -> Cell:
     return Cell(values={outcome.trial.seed: measure.of(outcome) for outcome in outcomes})
 
 
+def paired(arm: Cell, rival: Cell) -> tuple[Cell, Cell]:
+    """Both, of the seeds that both have."""
+    seeds = arm.values.keys() & rival.values.keys()
+    mine, theirs = ({seed: c.values[seed] for seed in sorted(seeds)} for c in (arm, rival))
+    return Cell(values=mine), Cell(values=theirs)
+
+
 def difference(arm: Cell, baseline: Cell) -> Estimate:
     """Mean over the seeds that both have of arm minus baseline, with its 95% bootstrap interval over seeds.
 
     A handful of seeds makes a rough interval: it cannot be narrower than their differences are apart.
     """
-    shared = arm.values.keys() & baseline.values.keys()
-    mine, theirs = ({str(seed): c.values[seed] for seed in shared} for c in (arm, baseline))
+    mine, theirs = ({str(s): v for s, v in c.values.items()} for c in paired(arm, baseline))
     return paired_difference(mine, theirs, seed=0)
 
 

@@ -15,6 +15,7 @@ from rstar2.reproduction.contrasts import (
     difference,
     first_and_last_stage,
     measures,
+    paired,
 )
 
 JSON_NAME = "results.json"
@@ -73,7 +74,9 @@ def _verdicts(outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Meas
         if not {claim.arm, claim.rival} <= outcomes.keys():
             continue
         column = by_key[claim.measure]
-        arm, rival = (cell(column, outcomes[name]) for name in (claim.arm, claim.rival))
+        arm, rival = paired(*(cell(column, outcomes[name]) for name in (claim.arm, claim.rival)))
+        if not arm.values:  # their trials so far are of other seeds
+            continue
         ratio = f"{arm.mean / rival.mean:.2f}" if rival.mean else ""
         shown = [f"{column.write(c.mean)} ({titles[n]})" for c, n in ((arm, claim.arm), (rival, claim.rival))]
         yield [claim.text, f"**{claim.verdict(arm, rival)}**", *shown, ratio]
@@ -97,9 +100,13 @@ def _differences(
             continue
         row = [title]
         for column in columns:
-            found = difference(cell(column, outcomes[name]), cell(column, outcomes[BASELINE]))
+            arm, baseline = paired(*(cell(column, outcomes[n]) for n in (name, BASELINE)))
+            if not arm.values:
+                row.append("")
+                continue
+            found = difference(arm, baseline)
             low, high = (column.write(end, sign="+") for end in (found.low, found.high))
-            interval = f" [{low}, {high}]" if len(outcomes[name]) > 1 else ""
+            interval = f" [{low}, {high}]" if len(arm.values) > 1 else ""
             row.append(column.write(found.value, sign="+") + interval)
         yield row
 
