@@ -20,7 +20,7 @@ from torch import distributed
 from rstar2.cluster.actors import Cluster, first_line
 from rstar2.cluster.runtime import LOOPBACK
 from rstar2.errors import LearnerError
-from rstar2.learner.crew import RankFactory
+from rstar2.learner.crew import RankFactory, lost, no_answer
 from rstar2.learner.rendezvous import DeviceType, join
 
 _AGREEMENT_S = 5.0
@@ -127,15 +127,13 @@ class RayCrew:
             what = f"learner rank {number} of {len(self._ranks)} is lost ({first_line(errors[number])})"
             self._lose(what, errors[number])
         if pending:
-            self._lose(
-                f"the learner's ranks did not answer within learner.hang_limit_s = {self._hang_limit_s:g}"
-            )
+            self._lose(no_answer(self._hang_limit_s))
         return ray.get(list(asked))
 
     def _lose(self, what: str, cause: RayError | None = None) -> NoReturn:
         """End the crew."""
         self._kill()
-        raise LearnerError(f"{what}: start the run again, it goes on from its last checkpoint") from cause
+        raise lost(what) from cause
 
     def _kill(self) -> None:
         for actor in self._ranks:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from rstar2.errors import LearnerError
 from rstar2.ports import Objective, OptimizerKind, WeightChannel
 from rstar2.types import StepReport, TokenScore, TrainSample
 
@@ -32,6 +33,16 @@ class Crew(Protocol):
 
     def close(self) -> None:
         """End every rank; calling it twice is harmless."""
+
+
+def lost(what: str) -> LearnerError:
+    """The end of a crew, wherever its ranks are, with the remedy."""
+    return LearnerError(f"{what}: start the run again, it goes on from its last checkpoint")
+
+
+def no_answer(hang_limit_s: float) -> str:
+    """What is lost when ranks hang; nobody can say which."""
+    return f"the learner's ranks did not answer within learner.hang_limit_s = {hang_limit_s:g}"
 
 
 class CrewLearner:

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import torch.distributed as dist
 
 from rstar2.errors import LearnerError
-from rstar2.learner.crew import RankFactory
+from rstar2.learner.crew import RankFactory, lost, no_answer
 from rstar2.learner.rendezvous import DeviceType, join
 
 _AGREEMENT_S = 5.0
@@ -156,14 +156,14 @@ class ProcessCrew:
         """End the crew because of this rank, which failed alone with `error` or is gone."""
         what = f"learner rank {rank.number} of {len(self._ranks)}"
         if self._is_hung:
-            what = f"the learner's ranks did not answer within learner.hang_limit_s = {self._hang_limit_s:g}"
+            what = no_answer(self._hang_limit_s)
         elif error is None:
             rank.process.join(1.0)
             what += f" ended (exit code {rank.process.exitcode})"
         else:
             what += f" failed alone ({error!r})"
         self._end(patience_s=0.0)
-        raise LearnerError(f"{what}: start the run again, it goes on from its last checkpoint") from error
+        raise lost(what) from error
 
     def _end(self, *, patience_s: float) -> None:
         deadline_s = time.monotonic() + patience_s

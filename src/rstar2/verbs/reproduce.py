@@ -35,28 +35,28 @@ def reproduce(
     path = _claim(root, config)
     if not page.parent.is_dir():
         raise InputError(f"the folder of '{page}' does not exist: make it, or give another --page")
-    old, done = [trial for trial in trials if trial.is_done(root)], list[Trial]()
-    _write(page, arms, old, root, command)
+    old = [trial for trial in trials if trial.is_done(root)]
+    _write(page, arms, trials, root, command)
     with progress_bar() as watcher:
         watcher.begin("trials", len(trials))
 
         def end(trial: Trial) -> None:
-            done.append(trial)
             watcher.line(f"{trial.folder(root)} is done")
             watcher.advance()
             if trial not in old:
-                _write(page, arms, done, root, command)
+                _write(page, arms, trials, root, command)
 
         run_missing(trials, config=path, root=root, num_at_once=num_at_once, on_done=end)
     console.print(f"{page} is written, its numbers and pictures beside it", soft_wrap=True)
 
 
-def _write(page: Path, arms: Sequence[Arm], done: Sequence[Trial], root: Path, command: str) -> None:
+def _write(page: Path, arms: Sequence[Arm], trials: Sequence[Trial], root: Path, command: str) -> None:
     """What can be said so far: of the arms that have a trial, once the baseline is among them."""
     from rstar2.reproduction.pictures import draw_curves
 
+    done = [trial for trial in trials if trial.is_done(root)]
     by_arm = {arm: [read_outcome(trial, root) for trial in done if trial.arm == arm] for arm in arms}
-    outcomes = {arm.name: trials for arm, trials in by_arm.items() if trials}
+    outcomes = {arm.name: found for arm, found in by_arm.items() if found}
     if BASELINE in outcomes:
         titles = {arm.name: arm.title for arm in arms if arm.name in outcomes}
         pictures = draw_curves(outcomes, titles, page.parent)
