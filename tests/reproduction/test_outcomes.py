@@ -28,7 +28,27 @@ def finished(root: Path, rewards: list[float], tokens_per_step: int = 100) -> Ou
             {"phase": stage, "step": step, "reward": reward, "engine_decode_tokens": tokens_per_step}
         )
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    rollouts = [
+        {"phase": phase, "statuses": statuses, "reward": reward}
+        for phase, statuses, reward in (
+            ("evaluation/sft", ["exception"], 1.0),
+            ("rl1", [], 0.0),
+            ("rl1", ["ok", "output_limit"], 1.0),
+            ("rl1", ["ok"], 1.0),
+            ("rl1", ["ok"], 1.0),
+            ("rl1", ["exception", "ok"], 1.0),
+            ("rl1", ["malformed"], 0.0),
+            ("rl2", ["ok"], 0.0),
+        )
+    ]
+    (folder / "rollouts.jsonl").write_text("".join(json.dumps(rollout) + "\n" for rollout in rollouts))
     return read_outcome(TRIAL, root)
+
+
+def test_right_rollouts_are_counted_by_stage_and_by_whether_a_call_had_failed(tmp_path: Path) -> None:
+    right = finished(tmp_path, [0.0]).right
+    assert (right["rl1", False], right["rl1", True], right["rl2", False]) == (0.75, 0.5, 0.0)
+    assert ("rl2", True) not in right
 
 
 def test_supervised_phases_are_left_out_and_tokens_add_up(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def outcome(name: str, seed: int, *, pass_at_1: float, errors: float, tokens: in
         trial=Trial(arm=Arm(name=name, title=TITLES[name]), seed=seed),
         stages={"rl1": {"pass_at_1": pass_at_1, "wall_s": 1.0}},
         steps=tuple(Step(stage="rl1", generated_tokens=tokens * i, values=values) for i in (1, 2)),
+        right={("rl1", False): 0.75},
     )
 
 
@@ -55,8 +56,8 @@ def test_equal_cost_is_what_the_cheapest_trial_generated() -> None:
 
 
 def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path) -> None:
-    pictures = draw_curves(OUTCOMES, TITLES, tmp_path)
     page = tmp_path / "results.md"
+    pictures = draw_curves(OUTCOMES, TITLES, page)
     write_page(page, OUTCOMES, TITLES, command="rstar2 reproduce --quick", pictures=pictures)
     text = page.read_text()
     assert "`rstar2 reproduce --quick`" in text
@@ -65,11 +66,22 @@ def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path)
     assert "1/penalty" not in text, "there is no such arm"
     assert re.search(r"^\| RoC, cleanest first \| 2 \| 89\.0 \(9\.9\) \|", text, re.MULTILINE)
     assert re.search(r"^\| RoC, cleanest first \| \+4\.0 \[\+2\.0, \+6\.0\] \|", text, re.MULTILINE)
+    assert [picture.name for picture in pictures] == ["results-resampling.svg"]
     for picture in pictures:
         assert f"({picture.name})" in text
         assert picture.read_text().startswith("<?xml")
     numbers = json.loads((tmp_path / "results.json").read_text())
     assert numbers["topk"]["pass_at_1_rl1"] == {"0": 0.82, "1": 0.96}
+
+
+def test_what_no_seed_has_is_left_blank(tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    write_page(page, OUTCOMES, TITLES, command="rstar2 reproduce", pictures=[])
+    tables = [line.split(" | ") for line in page.read_text().splitlines()]
+    (head,) = [row for row in tables if row[:2] == ["| arm", "seeds"]]
+    (roc, _) = [row for row in tables if row[0] == "| RoC, cleanest first"]
+    assert roc[head.index("right without error, %")] == "75.0 (0.0)"
+    assert roc[head.index("right after an error, %")] == ""
 
 
 def test_arms_without_a_seed_in_common_are_shown_but_not_compared(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ class Measure:
     key: str
     title: str
     meaning: str
-    of: Callable[[Outcome], float]
+    of: Callable[[Outcome], float | None]
+    """None where there is nothing to measure."""
     is_share: bool = True
 
     def write(self, value: float, *, sign: str = "") -> str:
@@ -33,7 +34,7 @@ class Cell:
     """A measure of an arm over its seeds."""
 
     values: Mapping[int, float]
-    """By seed."""
+    """By seed, of those that have one."""
 
     @property
     def mean(self) -> float:
@@ -67,6 +68,8 @@ def measures(outcomes: ByArm) -> tuple[Measure, ...]:
             of=lambda outcome: outcome.through(first, "tool_error_rate_correct"),
         ),
         _of_training("tool_error_rate", "errors, %", first),
+        _right(first, has_failed=True),
+        _right(first, has_failed=False),
         _of_training("tokens_per_rollout", f"tokens in {first}", first, is_share=False),
         _of_training("tokens_per_rollout", f"tokens in {last}", last, is_share=False),
         _of_training("clip_ratio", "cut, %", first),
@@ -96,7 +99,8 @@ def first_and_last_stage(outcomes: ByArm) -> tuple[str, str]:
 
 
 def cell(measure: Measure, outcomes: Sequence[Outcome]) -> Cell:
-    return Cell(values={outcome.trial.seed: measure.of(outcome) for outcome in outcomes})
+    values = {outcome.trial.seed: measure.of(outcome) for outcome in outcomes}
+    return Cell(values={seed: value for seed, value in values.items() if value is not None})
 
 
 def paired(arm: Cell, rival: Cell) -> tuple[Cell, Cell]:
@@ -121,6 +125,16 @@ def _held_out(title: str, stage: str) -> Measure:
         title=title,
         meaning=f"right rollouts on held-out problems at the end of {stage}",
         of=lambda outcome: float(outcome.stages[stage]["pass_at_1"]),
+    )
+
+
+def _right(stage: str, *, has_failed: bool) -> Measure:
+    kind = "after an error" if has_failed else "without error"
+    return Measure(
+        key=f"right_{kind.replace(' ', '_')}_{stage}",
+        title=f"right {kind}, %",
+        meaning=f"right rollouts {kind}, among training rollouts of all steps of {stage} in `rollouts.jsonl`",
+        of=lambda outcome: outcome.right.get((stage, has_failed)),
     )
 
 

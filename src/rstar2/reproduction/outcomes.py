@@ -1,7 +1,8 @@
 """What became of a trial: its measurements on held-out problems, and its curves over the RL steps."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from rstar2.errors import DataError
 from rstar2.reproduction.trials import Trial
 from rstar2.telemetry import JsonLines
+from rstar2.types import ToolStatus
 
 _SUPERVISED = ("base", "sft")
 WINDOW_STEPS = 3
@@ -36,6 +38,8 @@ class Outcome:
     stages: Mapping[str, Mapping[str, Any]]
     """Rows of its summary, by stage, as measured on held-out problems at the stage's end."""
     steps: tuple[Step, ...]
+    right: Mapping[tuple[str, bool], float]
+    """Share of right rollouts, by stage and by whether a call had failed, among those that the run shows."""
 
     def at_end(self, stage: str, metric: str) -> float:
         """A metric of training, averaged over the last steps of a stage."""
@@ -80,7 +84,16 @@ def read_outcome(trial: Trial, root: Path) -> Outcome:
             Step(stage=str(record["phase"]), generated_tokens=total, values=_numbers(record))
             for record, total in zip(records, totals, strict=True)
         ),
+        right=_right(JsonLines(folder / "rollouts.jsonl")),
     )
+
+
+def _right(shown: Iterable[Mapping[str, Any]]) -> dict[tuple[str, bool], float]:
+    rewards = defaultdict(list)
+    for rollout in shown:
+        has_failed = any(ToolStatus(status).is_error for status in rollout["statuses"])
+        rewards[rollout["phase"], has_failed].append(float(rollout["reward"]))
+    return {kind: fmean(values) for kind, values in rewards.items()}
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:

@@ -18,16 +18,14 @@ from rstar2.reproduction.contrasts import (
     paired,
 )
 
-JSON_NAME = "results.json"
-
 
 def write_page(
     page: Path, outcomes: ByArm, titles: Mapping[str, str], *, command: str, pictures: Sequence[Path]
 ) -> None:
-    """Write `page` and, beside it, results.json; `titles` are those of the arms, in their order."""
+    """Write `page` and, beside it, its numbers as .json; `titles` are those of the arms, in their order."""
     columns = measures(outcomes)
     page.write_text("\n".join(_lines(outcomes, titles, columns, command, pictures)) + "\n", encoding="utf-8")
-    (page.parent / JSON_NAME).write_text(json.dumps(_numbers(outcomes, columns), indent=1) + "\n")
+    page.with_suffix(".json").write_text(json.dumps(_numbers(outcomes, columns), indent=1) + "\n")
 
 
 def _lines(
@@ -88,7 +86,7 @@ def _means(outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Measure
         yield [
             title,
             str(len(outcomes[name])),
-            *(f"{column.write(c.mean)} ({column.write(c.std)})" for column, c in cells),
+            *(f"{column.write(c.mean)} ({column.write(c.std)})" if c.values else "" for column, c in cells),
         ]
 
 

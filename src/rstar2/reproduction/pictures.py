@@ -25,13 +25,13 @@ _FAMILIES = {
 """Arms that are looked at together, by the name of their picture."""
 
 
-def draw_curves(outcomes: ByArm, titles: Mapping[str, str], folder: Path) -> list[Path]:
-    """One picture for each family of which there are two arms, beside the page; the paths."""
+def draw_curves(outcomes: ByArm, titles: Mapping[str, str], page: Path) -> list[Path]:
+    """One picture for each family of which there are two arms, named after `page` and beside it; the paths."""
     drawn = []
     for family, members in _FAMILIES.items():
         present = [name for name in members if name in outcomes]
         if len(present) > 1:
-            path = folder / f"{family}.svg"
+            path = page.with_name(f"{page.stem}-{family}.svg")
             _figure(outcomes, {name: titles[name] for name in present}).savefig(path, metadata={"Date": None})
             drawn.append(path)
     return drawn

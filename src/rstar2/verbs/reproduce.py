@@ -59,7 +59,7 @@ def _write(page: Path, arms: Sequence[Arm], trials: Sequence[Trial], root: Path,
     outcomes = {arm.name: found for arm, found in by_arm.items() if found}
     if BASELINE in outcomes:
         titles = {arm.name: arm.title for arm in arms if arm.name in outcomes}
-        pictures = draw_curves(outcomes, titles, page.parent)
+        pictures = draw_curves(outcomes, titles, page)
         write_page(page, outcomes, titles, command=command, pictures=pictures)
 
 
