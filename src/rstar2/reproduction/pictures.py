@@ -26,7 +26,7 @@ _FAMILIES = {
 
 
 def draw_curves(outcomes: ByArm, titles: Mapping[str, str], page: Path) -> list[Path]:
-    """One picture for each family of which there are two arms, named after `page` and beside it; the paths."""
+    """One picture for each family of which there are two arms, beside `page`, under its name; the paths."""
     drawn = []
     for family, members in _FAMILIES.items():
         present = [name for name in members if name in outcomes]
