@@ -36,13 +36,20 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
-# lm-eval and Inspect against `rstar2 serve`, from an environment of their own: they bring much with them.
-harnesses: .venv/installed .venv-harnesses/installed
+# lm-eval, Inspect and BFCL against `rstar2 serve`, from environments of their own: they bring much with them.
+harnesses: .venv/installed .venv-harnesses/installed .venv-bfcl/installed
 	$(BIN)/python -m pytest tests/verbs/test_harnesses.py
 
 .venv-harnesses/installed:
 	test -x .venv-harnesses/bin/python || $(PYTHON) -m venv .venv-harnesses
-	.venv-harnesses/bin/python -m pip install --quiet "lm-eval[api]==0.4.13" "inspect-ai==0.3.285" openai transformers
+	.venv-harnesses/bin/python -m pip install --quiet --no-compile \
+		"lm-eval[api,ifeval]==0.4.13" "inspect-ai==0.3.285" openai transformers
+	touch $@
+
+# The last of BFCL v3; it wants a NumPy that lm-eval cannot use, and a soundfile that it does not name.
+.venv-bfcl/installed:
+	test -x .venv-bfcl/bin/python || $(PYTHON) -m venv .venv-bfcl
+	.venv-bfcl/bin/python -m pip install --quiet --no-compile "bfcl-eval==2025.8.6.2" soundfile
 	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
@@ -56,4 +63,4 @@ harnesses: .venv/installed .venv-harnesses/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-harnesses .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-harnesses .venv-bfcl .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis
