@@ -2,12 +2,16 @@
 
 import csv
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from rstar2.errors import DataError, InputError
 from rstar2.evaluation.benchmarks import benchmark, names, problems_of
+
+ROOT = Path(__file__).parents[2]
 
 AIME24 = {
     "id": 60,
@@ -100,6 +104,14 @@ def test_an_unknown_benchmark_is_told_which_there_are():
         benchmark("aime23")
 
 
+@pytest.mark.parametrize(
+    ("name", "harness"), [("bfcl-v3", "bfcl-eval"), ("ifeval", "lm-eval"), ("arena-hard", "arena-hard-auto")]
+)
+def test_a_benchmark_of_a_harness_is_answered_by_who_measures_it(name, harness):
+    with pytest.raises(InputError, match=rf"measured by {harness} .*docs/serving.md#harnesses"):
+        benchmark(name)
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_entry_has_the_paper_s_model_and_shares(name):
     entry = benchmark(name)
@@ -113,6 +125,17 @@ def test_scores_are_the_paper_s():
     """Tables 3 and 5, arXiv:2508.20722."""
     ours = {name: round(100 * benchmark(name).published[0].score, 1) for name in names()}
     assert ours == {"aime24": 80.6, "aime25": 69.8, "hmmt25": 52.7, "math500": 97.8, "gpqa-diamond": 60.9}
+
+
+def test_the_page_has_the_scores_of_benchmarks_that_harnesses_measure():
+    """The model after RL and after SFT, and two of others (Tables 1 and 5)."""
+    page = (ROOT / "docs/evaluation.md").read_text()
+    entries = tomllib.loads((ROOT / "src/rstar2/evaluation/benchmarks.toml").read_text())
+    for name in entries.keys() - set(names()):
+        row = re.search(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
+        assert row
+        shown = [float(cell) for cell in row[0].split("|")[3:-1]]
+        assert shown == [other["score"] for other in entries[name]["published"].values()]
 
 
 def test_the_prompt_of_an_entry_has_a_place_for_the_question():

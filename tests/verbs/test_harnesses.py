@@ -117,20 +117,24 @@ def test_inspect_lets_the_model_write(url, checkpoint, tmp_path):
     assert [bool(sample["output"]["completion"]) for sample in log["samples"]] == [True, True]
 
 
-def ifeval(folder: Path, checkpoint: Path, url: str) -> tuple[dict[str, object], list[dict[str, object]]]:
+def ifeval(
+    folder: Path, checkpoint: Path, url: str, *, is_answer_alone: bool = False
+) -> tuple[dict[str, float], list[dict[str, object]]]:
     """(scores, samples) of lm-eval's own task, with rows of ours in place of those on the hub."""
     (shipped,) = PROGRAMS.parent.glob("lib/*/site-packages/lm_eval/tasks/ifeval/ifeval.yaml")
     task = {"include": str(shipped), "task": "ifeval_rows", "dataset_path": "json"}
     task["dataset_kwargs"] = {"data_files": {"train": "ifeval_rows.jsonl"}}
     (folder / "ifeval_rows.yaml").write_text(json.dumps(task))  # JSON is YAML
+    begins, ends = (",think_end_token=<answer>", ['until=["</answer>"]']) if is_answer_alone else ("", [])
     run(
         folder, PROGRAMS / "lm_eval", "run", "--model", "local-chat-completions", "--include_path", folder,
-        "--model_args", f"model={checkpoint},base_url={url}/chat/completions,num_concurrent=2",
-        "--tasks", "ifeval_rows", "--gen_kwargs", "max_gen_toks=40", "--apply_chat_template",
+        "--model_args", f"model={checkpoint},base_url={url}/chat/completions,num_concurrent=2{begins}",
+        "--tasks", "ifeval_rows", "--gen_kwargs", "max_gen_toks=40", *ends, "--apply_chat_template",
         "--output_path", folder, "--log_samples",
     )  # fmt: skip
     (file,) = folder.rglob("results_*.json")
-    return json.loads(file.read_text())["results"]["ifeval_rows"], samples_of_lm_eval(folder)
+    scores = json.loads(file.read_text())["results"]["ifeval_rows"]
+    return {name.split(",")[0]: score for name, score in scores.items()}, samples_of_lm_eval(folder)
 
 
 def test_ifeval_scores_what_the_model_wrote(url, checkpoint, tmp_path):
@@ -141,10 +145,18 @@ def test_ifeval_scores_what_the_model_wrote(url, checkpoint, tmp_path):
     assert no_comma == ["," not in text for text in written[:2]]
 
 
-def test_ifeval_knows_right_from_wrong(knowing_url, checkpoint, tmp_path):
-    scores, _ = ifeval(tmp_path, checkpoint, knowing_url)
-    kinds = ("prompt_level_strict", "inst_level_strict", "prompt_level_loose", "inst_level_loose")
-    assert [scores[f"{kind}_acc,none"] for kind in kinds] == pytest.approx([1 / 3, 3 / 5, 2 / 3, 4 / 5])
+@pytest.mark.parametrize(
+    ("is_answer_alone", "prompts", "instructions"),
+    [(False, (0, 1 / 3), (2 / 5, 3 / 5)), (True, (1 / 3, 2 / 3), (3 / 5, 4 / 5))],
+)
+def test_ifeval_knows_right_from_wrong(
+    is_answer_alone, prompts, instructions, knowing_url, checkpoint, tmp_path
+):
+    """(strict, loose) shares; there is a comma in the reasoning of what is otherwise right."""
+    scores, _ = ifeval(tmp_path, checkpoint, knowing_url, is_answer_alone=is_answer_alone)
+    for of, expected in (("prompt", prompts), ("inst", instructions)):
+        found = scores[f"{of}_level_strict_acc"], scores[f"{of}_level_loose_acc"]
+        assert found == pytest.approx(expected)
 
 
 LIVE_PARALLEL = 16

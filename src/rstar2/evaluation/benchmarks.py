@@ -1,8 +1,9 @@
 """The benchmarks that the paper reports: where each is kept, how its rows read, and what others scored.
 
-One entry of benchmarks.toml per benchmark; nothing else knows a benchmark by name. All of them are played
-through the agent loop by one protocol (section 5.1, arXiv:2508.20722) and graded like everything else: as
-integers where both sides are, else by math-verify; letters of choices exactly.
+One entry of benchmarks.toml per benchmark; nothing else knows a benchmark by name. They are played through
+the agent loop by one protocol (section 5.1, arXiv:2508.20722) and graded like everything else: as integers
+where both sides are, else by math-verify; letters of choices exactly. Entries with a harness are only named:
+it has its own prompts and scorers.
 """
 
 import tomllib
@@ -54,16 +55,20 @@ class Benchmark:
 
 
 def benchmark(name: str) -> Benchmark:
-    """The entry of this name; InputError names those that there are."""
+    """The entry of this name; InputError names those that there are, or the harness that measures it."""
     entries = _entries()
     if name not in entries:
         raise InputError(f"there is no benchmark {name!r}; known are {', '.join(entries)}")
-    return _benchmark(name, entries[name])
+    entry = entries[name]
+    if "harness" in entry:
+        by = f"{entry['harness']} through `rstar2 serve`"
+        raise InputError(f"{entry['title']} is measured by {by}: docs/serving.md#harnesses has the commands")
+    return _benchmark(name, entry)
 
 
 def names() -> tuple[str, ...]:
-    """Of all entries."""
-    return tuple(_entries())
+    """Of the entries that are played here."""
+    return tuple(name for name, entry in _entries().items() if "harness" not in entry)
 
 
 def problems_of(entry: Benchmark, files: Sequence[str] = ()) -> tuple[Problem, ...]:

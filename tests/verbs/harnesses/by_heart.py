@@ -35,7 +35,7 @@ ANSWERS = {
     "Move 'final_report.pdf'": call("cd", '{"folder": "document"}'),
     '<tool_response>\n{"current_working_directory": "document"}': "I am in document.",
     # rows of ours in the schema of IFEval
-    "Name a prime": "Seven is a prime",
+    "Name a prime": "Not one, not four.</reason><answer>Seven is a prime</answer>",
     "Name another prime": "A prime, I think.",
     "Name a city": 'Sure!\n"Paris"',
 }
