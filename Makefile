@@ -42,14 +42,13 @@ harnesses: .venv/installed .venv-harnesses/installed .venv-bfcl/installed
 
 .venv-harnesses/installed:
 	test -x .venv-harnesses/bin/python || $(PYTHON) -m venv .venv-harnesses
-	.venv-harnesses/bin/python -m pip install --quiet --no-compile \
-		"lm-eval[api,ifeval]==0.4.13" "inspect-ai==0.3.285" openai transformers
+	.venv-harnesses/bin/python -m pip install --quiet "lm-eval[api,ifeval]==0.4.13" "inspect-ai==0.3.285" openai transformers
 	touch $@
 
 # The last of BFCL v3; it wants a NumPy that lm-eval cannot use, and a soundfile that it does not name.
 .venv-bfcl/installed:
 	test -x .venv-bfcl/bin/python || $(PYTHON) -m venv .venv-bfcl
-	.venv-bfcl/bin/python -m pip install --quiet --no-compile "bfcl-eval==2025.8.6.2" soundfile
+	.venv-bfcl/bin/python -m pip install --quiet "bfcl-eval==2025.8.6.2" soundfile
 	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
