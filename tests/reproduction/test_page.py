@@ -21,7 +21,7 @@ def outcome(name: str, seed: int, *, pass_at_1: float, errors: float, tokens: in
     values = dict.fromkeys(METRICS, 0.5) | {"tool_error_rate_correct": errors}
     return Outcome(
         trial=Trial(arm=Arm(name=name, title=TITLES[name]), seed=seed),
-        stages={"rl1": {"pass_at_1": pass_at_1, "wall_s": 1.0}},
+        stages={"rl1": {"pass_at_1": pass_at_1, "tokens_per_rollout": 70.0, "wall_s": 1.0}},
         steps=tuple(Step(stage="rl1", generated_tokens=tokens * i, values=values) for i in (1, 2)),
         right={("rl1", False): 0.75},
     )
@@ -71,7 +71,7 @@ def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path)
         assert f"({picture.name})" in text
         assert picture.read_text().startswith("<?xml")
     numbers = json.loads((tmp_path / "results.json").read_text())
-    assert numbers["topk"]["pass_at_1_rl1"] == {"0": 0.82, "1": 0.96}
+    assert numbers["topk"]["pass_at_1_after_rl1"] == {"0": 0.82, "1": 0.96}
 
 
 def test_what_no_seed_has_is_left_blank(tmp_path: Path) -> None:
@@ -88,5 +88,5 @@ def test_arms_without_a_seed_in_common_are_shown_but_not_compared(tmp_path: Path
     outcomes = {BASELINE: OUTCOMES[BASELINE][:1], "topk": OUTCOMES["topk"][1:]}
     write_page(tmp_path / "results.md", outcomes, TITLES, command="", pictures=[])
     text = (tmp_path / "results.md").read_text()
-    assert "| RoC, cleanest first | 1 | 96.0 (0.0) |" in text
+    assert "| RoC, cleanest first | 1 | 96.0 | 70 |" in text
     assert "RoC ends the first stage" not in text

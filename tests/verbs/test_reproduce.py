@@ -36,7 +36,7 @@ def leave_results(trial: Trial, root: Path) -> None:
     folder.mkdir(parents=True)
     step = {"phase": "rl1", "engine_decode_tokens": 1000, **dict.fromkeys(METRICS, 0.5)}
     (folder / "metrics.jsonl").write_text(json.dumps(step) + "\n")
-    row = {"name": "rl1", "pass_at_1": 0.5, "wall_s": 60.0}
+    row = {"name": "rl1", "pass_at_1": 0.5, "tokens_per_rollout": 70.0, "wall_s": 60.0}
     (folder / "summary.json").write_text(json.dumps({"stages": [row]}))
     (folder / DONE).touch()
 

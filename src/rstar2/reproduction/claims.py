@@ -62,7 +62,7 @@ def claims(first: str, last: str) -> tuple[Claim, ...]:
 
 
 _ERRORS = "tool_error_rate_correct_{first}"
-_RIGHT = "pass_at_1_{last}"
+_RIGHT = "pass_at_1_after_{last}"
 
 _CLAIMS = (
     Claim(
@@ -118,7 +118,7 @@ _CLAIMS = (
         text="a short limit first leaves shorter responses than a long one always",
         arm="topk",
         rival="one_length",
-        measure="tokens_per_rollout_{last}",
+        measure="tokens_per_rollout_after_{last}",
     ),
     Claim(
         text="a short limit first ends no lower than a long one first, give or take a point",

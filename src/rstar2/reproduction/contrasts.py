@@ -42,9 +42,8 @@ class Cell:
 
     @property
     def std(self) -> float:
-        """Of the sample; 0 for one seed."""
-        values = list(self.values.values())
-        return stdev(values) if len(values) > 1 else 0.0
+        """Of the sample, which must have two seeds."""
+        return stdev(self.values.values())
 
 
 def measures(outcomes: ByArm) -> tuple[Measure, ...]:
@@ -52,8 +51,9 @@ def measures(outcomes: ByArm) -> tuple[Measure, ...]:
     first, last = first_and_last_stage(outcomes)
     budget = common_budget(outcomes[BASELINE])
     all_measures = (
-        _held_out(f"pass@1 after {first}, %", first),
-        _held_out(f"pass@1 after {last}, %", last),
+        _held_out("pass_at_1", f"pass@1 after {first}, %", first),
+        _held_out("pass_at_1", f"pass@1 after {last}, %", last),
+        _held_out("tokens_per_rollout", f"tokens after {last}", last, is_share=False),
         Measure(
             key="reward_at_equal_tokens",
             title="reward at equal tokens, %",
@@ -71,7 +71,6 @@ def measures(outcomes: ByArm) -> tuple[Measure, ...]:
         _right(first, has_failed=True),
         _right(first, has_failed=False),
         _of_training("tokens_per_rollout", f"tokens in {first}", first, is_share=False),
-        _of_training("tokens_per_rollout", f"tokens in {last}", last, is_share=False),
         _of_training("clip_ratio", "cut, %", first),
         _of_training("all_correct_share", "groups all right, %", first),
         Measure(
@@ -119,12 +118,13 @@ def difference(arm: Cell, baseline: Cell) -> Estimate:
     return paired_difference(mine, theirs, seed=0)
 
 
-def _held_out(title: str, stage: str) -> Measure:
+def _held_out(metric: str, title: str, stage: str, *, is_share: bool = True) -> Measure:
     return Measure(
-        key=f"pass_at_1_{stage}",
+        key=f"{metric}_after_{stage}",
         title=title,
-        meaning=f"right rollouts on held-out problems at the end of {stage}",
-        of=lambda outcome: float(outcome.stages[stage]["pass_at_1"]),
+        meaning=f"`{metric}` on held-out problems at the end of {stage}",
+        of=lambda outcome: float(outcome.stages[stage][metric]),
+        is_share=is_share,
     )
 
 

@@ -10,6 +10,7 @@ from rstar2.reproduction.arms import BASELINE
 from rstar2.reproduction.claims import claims
 from rstar2.reproduction.contrasts import (
     ByArm,
+    Cell,
     Measure,
     cell,
     difference,
@@ -86,8 +87,16 @@ def _means(outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Measure
         yield [
             title,
             str(len(outcomes[name])),
-            *(f"{column.write(c.mean)} ({column.write(c.std)})" if c.values else "" for column, c in cells),
+            *(_mean(column, c) for column, c in cells),
         ]
+
+
+def _mean(column: Measure, c: Cell) -> str:
+    """With the spread, if there is one."""
+    if not c.values:
+        return ""
+    spread = f" ({column.write(c.std)})" if len(c.values) > 1 else ""
+    return column.write(c.mean) + spread
 
 
 def _differences(
