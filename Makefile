@@ -2,20 +2,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test whole-runs all-but-whole-runs test-vllm test-vllm-runs check unit lint types harnesses clean
+.PHONY: demo test whole-runs sandboxes all-else test-vllm test-vllm-runs check unit lint types harnesses clean
 
 demo: .venv/installed
 	$(BIN)/rstar2 train configs/tiny.toml --run runs/demo
 
-# Whole runs wait for their processes most of the time, so they go beside everything else.
+# Whole runs and sandboxes wait for their processes most of the time, so they go beside everything else.
 test: lint types
-	$(MAKE) --jobs=2 whole-runs all-but-whole-runs
+	$(MAKE) --jobs=3 whole-runs sandboxes all-else
 
 whole-runs: .venv/installed
 	$(BIN)/python -m pytest --hypothesis-profile=thorough -m e2e
 
-all-but-whole-runs: .venv/installed
-	$(BIN)/python -m pytest --hypothesis-profile=thorough -m "not e2e"
+sandboxes: .venv/installed
+	$(BIN)/python -m pytest --hypothesis-profile=thorough -m "not e2e" tests/sandbox
+
+all-else: .venv/installed
+	$(BIN)/python -m pytest --hypothesis-profile=thorough -m "not e2e" --ignore tests/sandbox
 
 # What generates with a real vLLM, on CPU, from an environment of its own: it wants other versions than we do.
 test-vllm: .venv-vllm/installed
