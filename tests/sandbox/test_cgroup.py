@@ -96,21 +96,24 @@ def test_what_calls_read_of_files_gives_later_calls_no_more_memory() -> None:
 @pytest.mark.integration
 @pytest.mark.skipif(cgroup._cpu_folder() is None, reason="no control groups for CPU time of version 1")
 def test_a_slot_has_its_share_of_the_cpu_however_many_processes_another_one_has() -> None:
-    """Each in a session of its own, as the kernel may share CPU time out by session."""
+    """Each in a session of its own, as the kernel may share CPU time out by session.
+
+    CPU time of one second beside that of 2.5: about a third, a hundredth without groups, on any busy machine.
+    """
     burn = "import os\nfor _ in range(62):\n    if os.fork() == 0: os.setsid(); break\nwhile True: pass"
     count = "import time\nend_s = time.monotonic() + 1\nwhile time.monotonic() < end_s: pass"
 
-    async def scenario() -> list[float]:
+    async def scenario() -> float:
         num_cores = os.cpu_count() or 1
         async with WorkerPool(num_workers=2 * num_cores, libraries=()) as pool:
             burning = [pool.run(Program(code=burn, time_limit_s=2.5)) for _ in range(num_cores)]
             together = asyncio.gather(*burning)
             await asyncio.sleep(1.0)
-            results = await asyncio.gather(*(pool.run(Program(code=count)) for _ in range(num_cores)))
-            await together
-        return [result.cpu_s for result in results]
+            counted = await asyncio.gather(*(pool.run(Program(code=count)) for _ in range(num_cores)))
+            burned = await together
+        return min(result.cpu_s for result in counted) / max(result.cpu_s for result in burned)
 
-    assert min(asyncio.run(scenario())) > 0.2  # a half if nobody else was there, a 30th without groups
+    assert asyncio.run(scenario()) > 0.1
 
 
 @pytest.mark.skipif(cgroup._cpu_folder() is None, reason="no control groups for CPU time of version 1")
