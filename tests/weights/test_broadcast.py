@@ -180,12 +180,9 @@ def test_weights_of_which_some_were_not_taken_are_refused(channel: BroadcastChan
         channel.receive(1, next)
 
 
-def test_an_error_of_who_loads_is_its_own_and_the_others_do_not_wait() -> None:
-    endless_s = 3600.0
-    with (
-        broadcasting(limit_s=endless_s, bucket_bytes=BUCKET_BYTES) as channel,
-        ThreadPoolExecutor() as threads,
-    ):
+def test_an_error_of_who_loads_is_its_own_and_costs_the_others_a_round(channel: BroadcastChannel) -> None:
+    """At once, as a rule; after the limit, if gloo misses a loss while it begins to wait."""
+    with ThreadPoolExecutor() as threads:
         replace(channel, quiet_s=1.0).put(1, large())
         refusal = threads.submit(channel.receive, 1, refuse_the_first)
         assert threads.submit(receive, channel, 1).result() == digest(large())
