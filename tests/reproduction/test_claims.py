@@ -27,7 +27,6 @@ def test_the_excess_is_what_is_too_much_of_it() -> None:
 @pytest.mark.parametrize(
     ("claim", "pairs", "verdict"),
     [
-        (HALF, [(0.04, 0.10)], Verdict.OPEN),
         (HALF, [(0.04, 0.10), (0.05, 0.10)], Verdict.HOLDS),
         (HALF, [(0.04, 0.10), (0.07, 0.10)], Verdict.OPEN),
         (HALF, [(0.06, 0.10), (0.07, 0.10)], Verdict.FAILS),
@@ -39,7 +38,12 @@ def test_the_excess_is_what_is_too_much_of_it() -> None:
 def test_a_claim_holds_or_fails_only_if_the_interval_says_so(
     claim: Claim, pairs: list[tuple[float, float]], verdict: Verdict
 ) -> None:
-    assert claim.verdict(*cells(*pairs)) is verdict
+    assert claim.verdict(*cells(*pairs, *pairs)) is verdict
+
+
+def test_three_seeds_decide_nothing() -> None:
+    assert HALF.verdict(*cells(*[(0.04, 0.10)] * 3)) is Verdict.OPEN
+    assert HALF.verdict(*cells(*[(0.04, 0.10)] * 4)) is Verdict.HOLDS
 
 
 def test_only_seeds_that_both_arms_have_are_compared() -> None:

@@ -61,7 +61,7 @@ def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path)
     write_page(page, OUTCOMES, TITLES, command="rstar2 reproduce --quick", pictures=pictures)
     text = page.read_text()
     assert "`rstar2 reproduce --quick`" in text
-    halves = r"^\| RoC ends .* half .* \| \*\*holds\*\* \| 7\.0 \(RoC.*\) \| 15\.0 \(GRPO.*\) \| 0\.47 \|$"
+    halves = r"^\| RoC ends .* half .* \| \*\*open\*\* \| 7\.0 \(RoC.*\) \| 15\.0 \(GRPO.*\) \| 0\.47 \|$"
     assert re.search(halves, text, re.MULTILINE)
     assert "1/penalty" not in text, "there is no such arm"
     assert re.search(r"^\| RoC, cleanest first \| 2 \| 89\.0 \(9\.9\) \|", text, re.MULTILINE)

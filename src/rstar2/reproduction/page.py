@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rstar2.reproduction.arms import BASELINE
-from rstar2.reproduction.claims import claims
+from rstar2.reproduction.claims import FEWEST_SEEDS, claims
 from rstar2.reproduction.contrasts import (
     ByArm,
     Cell,
@@ -45,7 +45,7 @@ def _lines(
     yield "## What holds"
     yield ""
     yield "A claim holds, or does not, if the 95 % bootstrap interval over seeds lies wholly on that side;"
-    yield "of a single seed nothing is said."
+    yield f"it is open otherwise, and with fewer than {FEWEST_SEEDS} seeds."
     yield ""
     yield from _table(["claim", "", "measured", "beside", "ratio"], _verdicts(outcomes, titles, columns))
     yield ""
