@@ -168,3 +168,19 @@ def test_a_slot_gets_its_group_though_others_remove_what_is_empty() -> None:
         return statuses
 
     assert asyncio.run(scenario()) == [ToolStatus.OK] * 3
+
+
+def test_a_group_that_is_removed_just_when_it_was_found_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir, calls = os.mkdir, []
+
+    def late(path: Path, mode: int) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise FileExistsError(path)
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", late)
+    cgroup._join(tmp_path / "group")
+    assert (tmp_path / "group" / "cgroup.procs").read_text() == str(os.getpid())

@@ -158,7 +158,8 @@ def is_available() -> bool:
 def _join(folder: Path) -> None:
     """Make the group and move the calling process into it, however often others remove it in between."""
     while True:
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):  # not exist_ok=True: that looks whether it is still there
+            folder.mkdir()
         try:
             (folder / "cgroup.procs").write_text(f"{os.getpid()}")
         except OSError as error:
