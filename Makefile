@@ -7,9 +7,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/rstar2 train configs/tiny.toml --run runs/demo
 
-# Whole runs and sandboxes wait for their processes most of the time, so they go beside everything else.
+# Whole runs, then sandboxes, wait for their processes most of the time, so they go beside everything else.
 test: lint types
-	$(MAKE) --jobs=3 whole-runs sandboxes all-else
+	$(MAKE) --jobs=2 whole-runs all-else sandboxes
 
 whole-runs: .venv/installed
 	$(BIN)/python -m pytest --hypothesis-profile=thorough -m e2e
