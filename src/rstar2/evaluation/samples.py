@@ -19,12 +19,13 @@ def telling(records: Sequence[Record]) -> dict[str, Record]:
     """By what it shows: the first right rollout with one call, right one with an error, and wrong one."""
     wanted = {
         "right, in one call": lambda r: r["reward"] == 1.0 and r["statuses"] == [ToolStatus.OK],
-        "right, after an error": lambda r: r["reward"] == 1.0 and any(map(_is_error, r["statuses"])),
+        "right, after an error": lambda r: r["reward"] == 1.0 and has_failed_call(r),
         "wrong": lambda r: r["reward"] == 0.0,
     }
     first = {title: next(filter(fits, records), None) for title, fits in wanted.items()}
     return {title: record for title, record in first.items() if record is not None}
 
 
-def _is_error(status: str) -> bool:
-    return ToolStatus(status).is_error
+def has_failed_call(record: Record) -> bool:
+    """Whether a call of this rollout was an error of the model."""
+    return any(ToolStatus(status).is_error for status in record["statuses"])

@@ -10,9 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from rstar2.errors import DataError
+from rstar2.evaluation.samples import Record, has_failed_call
 from rstar2.reproduction.trials import Trial
 from rstar2.telemetry import JsonLines
-from rstar2.types import ToolStatus
 
 _SUPERVISED = ("base", "sft")
 WINDOW_STEPS = 3
@@ -88,11 +88,10 @@ def read_outcome(trial: Trial, root: Path) -> Outcome:
     )
 
 
-def _right(shown: Iterable[Mapping[str, Any]]) -> dict[tuple[str, bool], float]:
+def _right(shown: Iterable[Record]) -> dict[tuple[str, bool], float]:
     rewards = defaultdict(list)
     for rollout in shown:
-        has_failed = any(ToolStatus(status).is_error for status in rollout["statuses"])
-        rewards[rollout["phase"], has_failed].append(float(rollout["reward"]))
+        rewards[rollout["phase"], has_failed_call(rollout)].append(float(rollout["reward"]))
     return {kind: fmean(values) for kind, values in rewards.items()}
 
 

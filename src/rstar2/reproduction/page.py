@@ -102,20 +102,22 @@ def _mean(column: Measure, c: Cell) -> str:
 def _differences(
     outcomes: ByArm, titles: Mapping[str, str], columns: Sequence[Measure]
 ) -> Iterator[list[str]]:
+    baselines = [cell(column, outcomes[BASELINE]) for column in columns]
     for name, title in titles.items():
-        if name == BASELINE:
-            continue
-        row = [title]
-        for column in columns:
-            arm, baseline = paired(*(cell(column, outcomes[n]) for n in (name, BASELINE)))
-            if not arm.values:
-                row.append("")
-                continue
-            found = difference(arm, baseline)
-            low, high = (column.write(end, sign="+") for end in (found.low, found.high))
-            interval = f" [{low}, {high}]" if len(arm.values) > 1 else ""
-            row.append(column.write(found.value, sign="+") + interval)
-        yield row
+        if name != BASELINE:
+            pairs = zip(columns, baselines, strict=True)
+            yield [title, *(_difference(c, cell(c, outcomes[name]), baseline) for c, baseline in pairs)]
+
+
+def _difference(column: Measure, arm: Cell, baseline: Cell) -> str:
+    """With its interval, if there is one."""
+    num_pairs = len(paired(arm, baseline)[0].values)
+    if not num_pairs:
+        return ""
+    found = difference(arm, baseline)
+    low, high = (column.write(end, sign="+") for end in (found.low, found.high))
+    interval = f" [{low}, {high}]" if num_pairs > 1 else ""
+    return column.write(found.value, sign="+") + interval
 
 
 def _table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:
