@@ -41,11 +41,11 @@ def leave_results(trial: Trial, root: Path) -> None:
     (folder / DONE).touch()
 
 
-def play(config: RunConfig, folder: Path) -> None:
+def play(config: RunConfig, folder: Path, *, page: str = "results.md") -> None:
     verb.reproduce(
         config,
         root=folder / "runs",
-        page=folder / "results.md",
+        page=folder / page,
         names=["random", "topk"],
         num_seeds=1,
         num_at_once=1,
@@ -89,3 +89,11 @@ def test_without_matplotlib_it_ends_before_the_first_trial(
     monkeypatch.setattr(verb, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"rstar2\[plots\]"):
         play(config, tmp_path)
+
+
+def test_a_page_where_its_numbers_go_is_refused_before_anything_runs(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"ends in \.md"):
+        play(config, tmp_path, page="results.json")
+    assert not any(tmp_path.iterdir())

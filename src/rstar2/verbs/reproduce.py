@@ -29,6 +29,10 @@ def reproduce(
         raise InputError("there are no RL stages to compare: give a config that has some")
     if find_spec("matplotlib") is None:  # said now, not after hours
         raise InputError("the pictures need matplotlib: pip install 'rstar2[plots]'")
+    if page.suffix == ".json":
+        raise InputError(
+            f"the page's numbers would take the place of '{page}': give a --page that ends in .md"
+        )
     arms = arms_of(config)
     arms = chosen(arms, names or [arm.name for arm in arms])
     trials = trials_of(arms, range(num_seeds))
