@@ -25,6 +25,9 @@ _LARGEST_GAP_BYTES = 512 << 10
 _MOST_LOOKS = 5
 """A look makes objects, the next ones find room where these were."""
 
+_MOST_TRIES = 50
+"""Some three spans, of which one may have grown at its lower end when it was about to be moved."""
+
 _COPY_AND_MOVE = bytes.fromhex(
     "4989f9"  #         mov r9, rdi           r9: table of (to, from, number of bytes)
     "4989f2"  #         mov r10, rsi          r10: its rows
@@ -60,14 +63,31 @@ def consolidate() -> int:
     collects = gc.isenabled()
     gc.disable()
     try:
-        return sum(_move(span, stub=address) for span in spans(own_mappings(), fixed=address))
+        return _move_all(address)
     finally:
         if collects:
             gc.enable()
 
 
-def _move(span: list[Mapping], *, stub: int) -> int:
-    """Its bytes, or 0 if it had to stay where it is.
+def _move_all(stub: int) -> int:
+    """One span after the other, from below, each looked up anew; the bytes moved.
+
+    What was seen is kept to the end: memory that was mapped for it stays, and the next try need not map any.
+    """
+    moved_bytes, end, seen = 0, 0, []
+    for _ in range(_MOST_TRIES):
+        seen.append([span for span in spans(own_mappings(), fixed=stub) if span[-1].end > end])
+        if not seen[-1]:
+            break
+        span = seen[-1][0]
+        size_bytes = _move(span, stub=stub)
+        if size_bytes is not None:
+            moved_bytes, end = moved_bytes + size_bytes, span[-1].end
+    return moved_bytes
+
+
+def _move(span: list[Mapping], *, stub: int) -> int | None:
+    """Its bytes, 0 if it has to stay where it is, None if it has changed meanwhile.
 
     The interpreter maps memory whenever it makes objects, in a hole that the copy would cover if there is
     one, and unmaps it when they go. So everything is made first, and then nothing may have changed.
@@ -92,7 +112,7 @@ def _move(span: list[Mapping], *, stub: int) -> int:
             assert copy_and_move(*call) == start
             return size_bytes
     kernel.unmap(copy, size_bytes)
-    return 0
+    return None
 
 
 def spans(mappings: Iterable[Mapping], *, fixed: int) -> list[list[Mapping]]:
