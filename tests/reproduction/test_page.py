@@ -74,6 +74,12 @@ def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path)
     assert numbers["topk"]["pass_at_1_after_rl1"] == {"0": 0.82, "1": 0.96}
 
 
+def test_a_picture_drawn_again_is_the_same_file(tmp_path: Path) -> None:
+    (first,) = draw_curves(OUTCOMES, TITLES, tmp_path / "a.md")
+    (second,) = draw_curves(OUTCOMES, TITLES, tmp_path / "b.md")
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_what_no_seed_has_is_left_blank(tmp_path: Path) -> None:
     page = tmp_path / "results.md"
     write_page(page, OUTCOMES, TITLES, command="rstar2 reproduce", pictures=[])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -32,7 +33,9 @@ def draw_curves(outcomes: ByArm, titles: Mapping[str, str], page: Path) -> list[
         present = [name for name in members if name in outcomes]
         if len(present) > 1:
             path = page.with_name(f"{page.stem}-{family}.svg")
-            _figure(outcomes, {name: titles[name] for name in present}).savefig(path, metadata={"Date": None})
+            figure = _figure(outcomes, {name: titles[name] for name in present})
+            with rc_context({"svg.hashsalt": family}):  # else each write makes up ids: a diff of every line
+                figure.savefig(path, metadata={"Date": None})
             drawn.append(path)
     return drawn
 
