@@ -7,7 +7,7 @@ import pytest
 
 from rstar2.errors import DataError
 from rstar2.reproduction.arms import Arm
-from rstar2.reproduction.outcomes import Outcome, common_budget, read_outcome
+from rstar2.reproduction.outcomes import Outcome, Step, common_budget, read_outcome
 from rstar2.reproduction.trials import Trial
 
 TRIAL = Trial(arm=Arm(name="topk", title="RoC"), seed=3)
@@ -63,6 +63,27 @@ def test_the_end_of_a_stage_is_the_mean_of_its_last_three_steps(tmp_path: Path) 
     assert outcome.at_end("rl1", "reward") == pytest.approx(0.3)
     assert outcome.at_end("rl2", "reward") == pytest.approx(0.7)
     assert outcome.through("rl1", "reward") == pytest.approx(0.225)
+
+
+def step(**values: float) -> Step:
+    return Step(stage="rl1", generated_tokens=1, values={"reward": 0.5, "calls_per_rollout": 1.0, **values})
+
+
+def test_steps_in_which_no_right_rollout_could_have_an_error_do_not_count_as_free_of_errors() -> None:
+    errors = {"tool_error_rate": 0.4, "tool_error_rate_correct": 0.2}
+    none_right = step(tool_error_rate=0.8, tool_error_rate_correct=0.0, reward=0.0)
+    no_calls = step(tool_error_rate=0.0, tool_error_rate_correct=0.0, calls_per_rollout=0.0)
+
+    def outcome(*steps: Step) -> Outcome:
+        return Outcome(trial=TRIAL, stages={}, steps=steps, right={})
+
+    mixed = outcome(none_right, no_calls, step(**errors))
+    assert mixed.through("rl1", "tool_error_rate") == pytest.approx(0.6)
+    assert mixed.through("rl1", "tool_error_rate_correct") == pytest.approx(0.2)
+    assert mixed.at_end("rl1", "reward") == pytest.approx(1 / 3)
+    assert outcome(no_calls).at_end("rl1", "tool_error_rate") is None
+    assert outcome(none_right).at_end("rl1", "tool_error_rate_correct") is None
+    assert step(**errors, reward=0.0).value("tool_error_rate_correct") is None
 
 
 def test_within_a_budget_only_the_steps_that_it_paid_for_count(tmp_path: Path) -> None:

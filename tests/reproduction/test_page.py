@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,14 @@ from rstar2.reproduction.pictures import draw_curves
 from rstar2.reproduction.trials import Trial
 
 TITLES = {BASELINE: "GRPO, G rollouts", "topk": "RoC, cleanest first"}
-METRICS = ("tool_error_rate", "tokens_per_rollout", "clip_ratio", "all_correct_share", "reward")
+METRICS = (
+    "calls_per_rollout",
+    "tool_error_rate",
+    "tokens_per_rollout",
+    "clip_ratio",
+    "all_correct_share",
+    "reward",
+)
 
 
 def outcome(name: str, seed: int, *, pass_at_1: float, errors: float, tokens: int) -> Outcome:
@@ -72,6 +80,23 @@ def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path)
         assert picture.read_text().startswith("<?xml")
     numbers = json.loads((tmp_path / "results.json").read_text())
     assert numbers["topk"]["pass_at_1_after_rl1"] == {"0": 0.82, "1": 0.96}
+
+
+def test_an_arm_without_calls_has_no_line_of_errors(tmp_path: Path) -> None:
+    silent = [
+        replace(
+            one,
+            steps=tuple(
+                replace(step, values={**step.values, "calls_per_rollout": 0.0}) for step in one.steps
+            ),
+        )
+        for one in OUTCOMES["topk"]
+    ]
+    outcomes = {BASELINE: OUTCOMES[BASELINE], "topk": silent}
+    (picture,) = draw_curves(outcomes, TITLES, tmp_path / "results.md")
+    write_page(tmp_path / "results.md", outcomes, TITLES, command="rstar2 reproduce", pictures=[picture])
+    assert cell(next(m for m in measures(outcomes) if m.title == "errors, %"), silent).values == {}
+    assert picture.read_bytes() != draw_curves(OUTCOMES, TITLES, tmp_path / "b.md")[0].read_bytes()
 
 
 def test_a_picture_drawn_again_is_the_same_file(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def measures(outcomes: ByArm) -> tuple[Measure, ...]:
         Measure(
             key=f"tool_error_rate_correct_through_{first}",
             title=f"errors in right through {first}, %",
-            meaning=f"the same, mean of all steps of {first}",
+            meaning=f"the same, mean of all steps of {first} that have a right rollout and a call",
             of=lambda outcome: outcome.through(first, "tool_error_rate_correct"),
         ),
         _of_training("tool_error_rate", "errors, %", first),

@@ -18,6 +18,12 @@ _SUPERVISED = ("base", "sft")
 WINDOW_STEPS = 3
 """Over which the end of a curve is averaged: one step is noisy."""
 
+_MEASURED_AMONG = {
+    "tool_error_rate": ("calls_per_rollout",),
+    "tool_error_rate_correct": ("calls_per_rollout", "reward"),
+}
+"""Where one of these is zero, there was no call, or no right rollout, that could have had an error."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -28,6 +34,11 @@ class Step:
     """By this trial's engines, from its first RL step to the end of this one."""
     values: Mapping[str, float]
     """The metrics of the step, by name."""
+
+    def value(self, metric: str) -> float | None:
+        """None where there was nothing to measure, which the step's record counts as zero."""
+        among = _MEASURED_AMONG.get(metric, ())
+        return self.values[metric] if all(self.values[name] for name in among) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +52,16 @@ class Outcome:
     right: Mapping[tuple[str, bool], float]
     """Share of right rollouts, by stage and by whether a call had failed, among those that the run shows."""
 
-    def at_end(self, stage: str, metric: str) -> float:
-        """A metric of training, averaged over the last steps of a stage."""
-        return fmean(self._values(stage, metric)[-WINDOW_STEPS:])
+    def at_end(self, stage: str, metric: str) -> float | None:
+        """A metric of training, averaged over the last steps of a stage; None where none has it."""
+        return _mean(self._of_stage(stage)[-WINDOW_STEPS:], metric)
 
-    def through(self, stage: str, metric: str) -> float:
-        """A metric of training, averaged over all steps of a stage."""
-        return fmean(self._values(stage, metric))
+    def through(self, stage: str, metric: str) -> float | None:
+        """A metric of training, averaged over all steps of a stage; None where none has it."""
+        return _mean(self._of_stage(stage), metric)
 
-    def _values(self, stage: str, metric: str) -> list[float]:
-        return [step.values[metric] for step in self.steps if step.stage == stage]
+    def _of_stage(self, stage: str) -> list[Step]:
+        return [step for step in self.steps if step.stage == stage]
 
     def within(self, generated_tokens: int, metric: str) -> float:
         """A metric averaged over the last steps that ended within so many tokens; the first step at least."""
@@ -64,6 +75,11 @@ class Outcome:
     @property
     def wall_s(self) -> float:
         return sum(float(row["wall_s"]) for row in self.stages.values())
+
+
+def _mean(steps: Iterable[Step], metric: str) -> float | None:
+    values = [value for step in steps if (value := step.value(metric)) is not None]
+    return fmean(values) if values else None
 
 
 def read_outcome(trial: Trial, root: Path) -> Outcome:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,11 +68,11 @@ def _draw(by_step: Axes, by_tokens: Axes, trials: Sequence[Outcome], metric: str
         axis.fill_between(x_T, low_T, high_T, color=line.get_color(), alpha=0.12, linewidth=0)
 
 
-def _curves(outcomes: Sequence[Outcome], metric: str) -> npt.NDArray[np.float64]:
-    """(seed, step), as far as all seeds have come."""
-    curves = [[step.values[metric] for step in outcome.steps] for outcome in outcomes]
+def _curves(outcomes: Sequence[Outcome], metric: str) -> np.ma.MaskedArray[Any, np.dtype[np.float64]]:
+    """(seed, step), as far as all seeds have come; masked where there was nothing to measure."""
+    curves = [[step.value(metric) for step in outcome.steps] for outcome in outcomes]
     length = min(map(len, curves))
-    return np.array([curve[:length] for curve in curves])
+    return np.ma.masked_invalid(np.array([curve[:length] for curve in curves], dtype=np.float64))
 
 
 def _mean_tokens(outcomes: Sequence[Outcome], length: int) -> npt.NDArray[np.float64]:
