@@ -54,9 +54,12 @@ def test_positions_of_one_seed_are_independent_draws() -> None:
     assert ((pairs - 1 / 16).abs() < 4 * (1 / 16 / num) ** 0.5).all()
 
 
-def test_greedy_rows_take_the_most_likely_token_and_report_its_logprob_at_temperature_one() -> None:
+@pytest.mark.parametrize("temperature", [0.0, 1e-40, 9e-6])
+def test_greedy_rows_take_the_most_likely_token_and_report_its_logprob_at_temperature_one(
+    temperature: float,
+) -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
-    mixed = SamplingRows.build([1, 2], [0.0, 0.0], [1.0, 0.5], CPU)
+    mixed = SamplingRows.build([1, 2], [temperature] * 2, [1.0, 0.5], CPU)
     tokens, logprobs = draw(logits, mixed, torch.tensor([4, 4]))
     assert tokens.tolist() == [1, 0]
     torch.testing.assert_close(logprobs, logits.log_softmax(1).max(1).values)
@@ -71,6 +74,11 @@ def test_top_p_keeps_the_smallest_sufficient_set_and_logprobs_ignore_it() -> Non
     assert set(tokens.tolist()) == {1, 3}
     torch.testing.assert_close(logprobs, probs.log()[tokens])
     assert (tokens == 1).float().mean().item() == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_the_likeliest_token_is_left_by_a_top_p_that_float32_holds_as_zero() -> None:
+    tokens, _ = draw(torch.tensor([[0.0, 3.0, 1.0]]), rows([5], top_p=1e-50), torch.tensor([4]))
+    assert tokens.tolist() == [1]
 
 
 def test_a_token_without_weight_is_never_drawn() -> None:

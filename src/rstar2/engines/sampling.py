@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_GREEDY_BELOW = 1e-5
+"""Temperatures under it, as in vLLM: logits divided by much less are infinite, and have no distribution."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingRows:
@@ -29,12 +32,11 @@ class SamplingRows:
     def build(
         cls, seeds: Sequence[int], temperatures: Sequence[float], top_p: Sequence[float], device: torch.device
     ) -> "SamplingRows":
-        greedy = [temperature == 0 for temperature in temperatures]
+        greedy = [temperature < _GREEDY_BELOW for temperature in temperatures]
+        tempered = [1.0 if temperature < _GREEDY_BELOW else temperature for temperature in temperatures]
         return cls(
             seeds=torch.tensor([_as_int64(seed) for seed in seeds], dtype=torch.int64, device=device),
-            temperatures=torch.tensor([temperature or 1.0 for temperature in temperatures], device=device)[
-                :, None
-            ],
+            temperatures=torch.tensor(tempered, device=device)[:, None],
             greedy=torch.tensor(greedy, device=device) if any(greedy) else None,
             top_p=torch.tensor(top_p, device=device)[:, None] if min(top_p, default=1.0) < 1.0 else None,
         )
@@ -74,10 +76,14 @@ def _inverse_cdf(probs_NV: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def _without_tail(probs_NV: Tensor, top_p: Tensor) -> Tensor:
-    """Zero all but the smallest set of most likely tokens that holds at least `top_p` of the weight."""
+    """Zero all but the smallest set of most likely tokens that holds at least `top_p` of the weight.
+
+    The likeliest stays, even where `top_p` is so small that float32 holds 0.
+    """
     sorted_NV, order_NV = probs_NV.sort(dim=-1, descending=True, stable=True)
     before_NV = sorted_NV.cumsum(dim=-1) - sorted_NV
-    return torch.zeros_like(probs_NV).scatter(1, order_NV, sorted_NV.masked_fill(before_NV >= top_p, 0.0))
+    is_tail_NV = (before_NV >= top_p) & (before_NV > 0)
+    return torch.zeros_like(probs_NV).scatter(1, order_NV, sorted_NV.masked_fill(is_tail_NV, 0.0))
 
 
 def _splitmix64(x: Tensor) -> Tensor:
