@@ -46,6 +46,7 @@ class Scene:
         self.served = Served(
             name="tiny",
             template=Template(tokenizer, system="", user="{question}", tools=tools.schemas),
+            engines=[self.engine],
             dispatcher=self.dispatcher,
             max_tokens=200,
             agent=agent if with_tools else None,

@@ -291,6 +291,24 @@ def test_an_engine_that_died_is_a_503_and_not_the_client_s_fault(scene):
         async with session.post("/v1/chat/completions", json=HELLO) as response:
             assert response.status == 503
             assert (await response.json())["error"]["type"] == "server_error"
+        async with session.get("/health") as response:
+            assert response.status == 503
+            assert "start the server anew" in (await response.json())["error"]["message"]
+
+    here.visited(visit)
+
+
+def test_engines_that_write_and_have_a_queue_are_healthy(scene):
+    here = scene(ANSWER, num_steps=10**9, kv_tokens=300)
+
+    async def visit(session):
+        body = {"model": "tiny", "prompt": "What", "max_tokens": 250, "n": 2}
+        waiting = asyncio.create_task(session.post("/v1/completions", json=body))
+        while here.engine.load().num_running == 0:
+            await asyncio.sleep(0.01)
+        async with session.get("/health") as response:
+            assert (response.status, (await response.json())["running"]) == (200, 1)
+        waiting.cancel()
 
     here.visited(visit)
 

@@ -90,7 +90,10 @@ async def _model(http: web.Request) -> web.StreamResponse:
 
 
 async def _health(http: web.Request) -> web.StreamResponse:
-    loads = http.app[_SERVED].dispatcher.loads()
+    served = http.app[_SERVED]
+    if not await served.has_engine():
+        raise Refusal("all engines have stopped: start the server anew", status=503, kind="server_error")
+    loads = served.dispatcher.loads()
     return web.json_response(
         {
             "status": "ok",

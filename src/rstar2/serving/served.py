@@ -1,12 +1,21 @@
 """What is served: a model's engines, its chat template and its tools, from whoever assembled them."""
 
+import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from rstar2.errors import CapacityError
+from rstar2.ports import Engine
 from rstar2.protocol.template import Template
 from rstar2.rollout.dispatcher import Dispatcher
 from rstar2.tools import Registry
-from rstar2.types import ToolCall, ToolResult
+from rstar2.types import GenerationRequest, ToolCall, ToolResult
+
+_NEVER_FITS = GenerationRequest(
+    rollout_id="health", group_id="health", token_ids=(0,), prompt_length=1, max_new_tokens=1,
+    max_total_tokens=sys.maxsize, temperature=0.0, top_p=1.0, seed=0,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +51,9 @@ class Served:
     name: str
     """As clients ask for it."""
     template: Template
+    engines: Sequence[Engine]
     dispatcher: Dispatcher
+    """Over the engines."""
     max_tokens: int
     """Of an answer, where the client does not say."""
     agent: Agent | None = None
@@ -54,3 +65,13 @@ class Served:
     def context_tokens(self) -> int:
         """Longest prompt and answer together."""
         return max(load.kv_tokens_total for load in self.dispatcher.loads())
+
+    async def has_engine(self) -> bool:
+        """Whether one still takes turns.
+
+        An engine does not tell unless it is asked for a turn: for one that can never fit, those that live
+        raise CapacityError at once, however busy they are, and those that have stopped say that they have.
+        """
+        asked = (engine.generate(_NEVER_FITS) for engine in self.engines)
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        return any(isinstance(outcome, CapacityError) for outcome in outcomes)

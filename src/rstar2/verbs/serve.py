@@ -68,6 +68,7 @@ def served_by(players: Players, config: RunConfig, *, with_tools: bool, read: Re
     return Served(
         name=config.model.base,
         template=players.template,
+        engines=players.engines,
         dispatcher=players.dispatcher,
         max_tokens=config.evaluation.max_response_tokens,
         agent=agent if with_tools else None,

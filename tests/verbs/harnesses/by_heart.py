@@ -52,10 +52,12 @@ async def serve(checkpoint: str) -> None:
         turn = (*tokenizer.encode(answer), tokenizer.eos_token_id)
         return turn[len(request.token_ids) - request.prompt_length :]
 
+    engines = [ScriptedEngine(rest_of_turn)]
     served = Served(
         name=checkpoint,
         template=Template(tokenizer, system="", user="{question}", tools=()),
-        dispatcher=Dispatcher([ScriptedEngine(rest_of_turn)]),
+        engines=engines,
+        dispatcher=Dispatcher(engines),
         max_tokens=400,
     )
     with bound_to(*resolved("127.0.0.1", 0)) as bound:
