@@ -5,6 +5,8 @@ the ids of a text depend on that text alone.
 """
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,17 @@ class HuggingFaceTokenizer:
 
     def encode_untrusted(self, text: str) -> list[int]:
         """Ids of a text that may not speak for the template: control tokens in it are ordinary characters."""
-        return list(self.hf.encode(text, add_special_tokens=False, split_special_tokens=True))
+        return list(self._without_control.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    @cached_property
+    def _without_control(self) -> Any:
+        """A copy that can be told to split every added token, which is possible for special ones alone.
+
+        Qwen3 ships `<tool_response>` and its like as added tokens that are not special.
+        """
+        copy = deepcopy(self.hf)
+        copy.add_tokens(list(self._control_tokens), special_tokens=True)
+        return copy
 
     def has_control_token(self, text: str) -> bool:
         return any(token in text for token in self._control_tokens)
