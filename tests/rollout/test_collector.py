@@ -25,6 +25,7 @@ from rstar2.types import (
     ToolResult,
     ToolStatus,
 )
+from rstar2.weights import MemoryChannel
 
 PROGRAM_LIMITS = ProgramLimits(time_limit_s=3.0, memory_limit_mb=99, output_limit_chars=77)
 LIMITS = RolloutLimits(max_response_tokens=300, max_turns=3, temperature=1.0)
@@ -299,5 +300,34 @@ def test_a_closed_engine_is_a_lost_rollout_not_a_crash(template: Template) -> No
         with pytest.raises(InfrastructureError, match="closed") as caught:
             await made.collect(problems(1), num_rollouts=1, limits=LIMITS, label="x")
         assert not isinstance(caught.value, EngineError)
+
+    asyncio.run(scenario())
+
+
+def test_weights_can_be_swapped_as_soon_as_a_collection_was_given_up(template: Template) -> None:
+    """One tool call takes a while to end; the rollouts beside it have long ended by then."""
+
+    class SlowToEnd(Sandbox):
+        async def run(self, program: Program) -> ToolResult:
+            end_s = 0.0 if self.programs else 0.02
+            self.programs.append(program)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(end_s)
+            raise AssertionError("nobody lets it go on")
+
+    async def scenario() -> None:
+        sandbox = SlowToEnd()
+        made, dispatcher = collector(template, sandbox=sandbox)
+        playing = asyncio.create_task(made.collect(problems(2), num_rollouts=2, limits=LIMITS, label="x"))
+        while len(sandbox.programs) < 4:
+            await asyncio.sleep(0)
+        playing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await playing
+        channel = MemoryChannel()
+        channel.put(1, {})
+        await dispatcher.adopt(channel, 1)
 
     asyncio.run(scenario())

@@ -1,6 +1,5 @@
 """Plays what is still missing of a benchmark, and keeps every problem's transcripts the moment it is done."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from rstar2.evaluation.attempts import Record
@@ -8,6 +7,7 @@ from rstar2.evaluation.transcripts import Transcripts
 from rstar2.ports import Tokenizer
 from rstar2.rollout.agent import RolloutLimits
 from rstar2.rollout.collector import Collector
+from rstar2.rollout.together import together
 from rstar2.rollout.transcript import readable
 from rstar2.types import Group, Problem
 
@@ -49,13 +49,8 @@ async def play_benchmark(
             transcripts.keep(number, problem, records)
         return records
 
-    tasks = [asyncio.create_task(of_problem(number, problem)) for number, problem in enumerate(problems)]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:  # before the engines close: what they leave unfinished must not be taken for lost
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    # All have ended before the engines close: what those leave unfinished must not be taken for lost.
+    return await together(of_problem(number, problem) for number, problem in enumerate(problems))
 
 
 def _records(tokenizer: Tokenizer, group: Group) -> list[Record]:

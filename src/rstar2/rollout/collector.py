@@ -2,10 +2,9 @@
 
 Every rollout is started at once and waits in the dispatcher for KV room; each is graded the moment it
 ends. A rollout that the infrastructure failed after retries is dropped from its group and counted; it
-never becomes a reward of 0.
+never becomes a reward of 0. Whatever ends a collection, none of its rollouts plays on.
 """
 
-import asyncio
 import hashlib
 import logging
 from collections import Counter
@@ -18,6 +17,7 @@ from rstar2.protocol.template import Template
 from rstar2.rollout.agent import RolloutLimits, run_rollout
 from rstar2.rollout.dispatcher import Dispatcher
 from rstar2.rollout.pacing import Pacer
+from rstar2.rollout.together import together
 from rstar2.telemetry import Activity, Work
 from rstar2.types import (
     Generation,
@@ -82,25 +82,21 @@ class Collector:
         for problem in problems:
             labels.append(f"{label}/{counts[problem.id]}" if problem.id in counts else label)
             counts[problem.id] += 1
-        groups = await asyncio.gather(
-            *(
-                self._group(problem, num_rollouts, limits, own_label, on_done)
-                for problem, own_label in zip(problems, labels, strict=True)
-            )
+        groups = await together(
+            self._group(problem, num_rollouts, limits, own_label, on_done)
+            for problem, own_label in zip(problems, labels, strict=True)
         )
         if problems and not any(group.rollouts for group in groups):
             raise InfrastructureError(
                 f"every rollout of {label} was lost, the last one because: {self._last_failure}; "
                 "mend that and start the run again, it goes on from its last checkpoint"
             )
-        return list(groups)
+        return groups
 
     async def _group(
         self, problem: Problem, num_rollouts: int, limits: RolloutLimits, label: str, on_done: OnDone
     ) -> Group:
-        ended = await asyncio.gather(
-            *(self._play(problem, i, limits, label, on_done) for i in range(num_rollouts))
-        )
+        ended = await together(self._play(problem, i, limits, label, on_done) for i in range(num_rollouts))
         kept = tuple(r for r in ended if r is not None)
         return Group(problem=problem, rollouts=kept, num_dropped=num_rollouts - len(kept))
 
