@@ -32,6 +32,12 @@ def test_a_slip_is_one_sentence(wrong, complaint):
         bench(replace(PLAN, **wrong), out=None)
 
 
+@pytest.mark.parametrize("verb", [bench, bench_overhead])
+def test_a_folder_in_the_place_of_the_figures_is_refused_before_anything_is_measured(verb, tmp_path):
+    with pytest.raises(InputError, match="give --json the name of a file"):
+        verb(PLAN, out=tmp_path)
+
+
 def test_apis_are_names_with_commas():
     assert checked_apis("native,in-process") == ["native", "in-process"]
     with pytest.raises(InputError, match="there is no API 'smtp'"):

@@ -18,6 +18,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "reproduce.toml"
 METRICS = (
     "tool_error_rate",
     "tool_error_rate_correct",
+    "calls_per_rollout",
     "tokens_per_rollout",
     "clip_ratio",
     "all_correct_share",
@@ -97,3 +98,12 @@ def test_a_page_where_its_numbers_go_is_refused_before_anything_runs(
     with pytest.raises(InputError, match=r"ends in \.md"):
         play(config, tmp_path, page="results.json")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_place_of_the_page_is_refused_before_anything_runs(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verb, "run_missing", lambda *_, **__: pytest.fail("ran for nothing"))
+    (tmp_path / "results.md").mkdir()
+    with pytest.raises(InputError, match="give --page the name of a file"):
+        play(config, tmp_path)

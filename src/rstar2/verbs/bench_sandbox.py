@@ -19,6 +19,7 @@ from rstar2.sandbox.bench.subject import Callers, Subject, by_place, opened
 from rstar2.sandbox.bench.tree import ProcessTree
 from rstar2.sandbox.bench.trial import Load, SecondClient, Trial, run_trial
 from rstar2.verbs.bench_tables import overhead_cells, overhead_table, show_trial
+from rstar2.verbs.output_file import check_writable
 
 BASELINE = "fresh interpreter"
 
@@ -61,7 +62,7 @@ def loads(in_flight: str, *, rate_per_s: float | None) -> list[Load]:
 
 def bench(plan: BenchPlan, *, out: Path | None) -> bool:
     """Measure, print, write to `out` as JSON; whether every call was answered right."""
-    plan.check()
+    _check(plan, out)
     _allow_many_descriptors()
     trials = asyncio.run(_trials(plan))
     _write(out, [{"api": api} | asdict(trial) for api, trial in trials])
@@ -70,7 +71,7 @@ def bench(plan: BenchPlan, *, out: Path | None) -> bool:
 
 def bench_overhead(plan: BenchPlan, *, out: Path | None) -> None:
     """Measure, print and write what a call costs beyond its program, by kind."""
-    plan.check()
+    _check(plan, out)
     floor_s = fork_floor_s(plan.num_calls)
     console.print(f"fork, exit and wait of an equally warm interpreter: {floor_s * 1000:.2f} ms CPU")
     costs = asyncio.run(_overheads(plan, floor_s))
@@ -155,6 +156,12 @@ async def _overheads(plan: BenchPlan, floor_s: float) -> list[tuple[str, Overhea
                 console.print(f"\n{api}, {in_flight} in flight", style="bold")
                 console.print(table)
     return costs
+
+
+def _check(plan: BenchPlan, out: Path | None) -> None:
+    plan.check()
+    if out is not None:
+        check_writable(out, option="--json")
 
 
 def _write(out: Path | None, records: list[dict[str, object]]) -> None:

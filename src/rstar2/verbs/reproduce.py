@@ -9,6 +9,7 @@ from rstar2.console import console, progress_bar
 from rstar2.errors import InputError
 from rstar2.reproduction import Arm, Trial, arms_of, chosen, read_outcome, run_missing, trials_of, write_page
 from rstar2.reproduction.arms import BASELINE
+from rstar2.verbs.output_file import check_writable
 
 
 def reproduce(
@@ -37,8 +38,7 @@ def reproduce(
     arms = chosen(arms, names or [arm.name for arm in arms])
     trials = trials_of(arms, range(num_seeds))
     path = _claim(root, config)
-    if not page.parent.is_dir():
-        raise InputError(f"the folder of '{page}' does not exist: make it, or give another --page")
+    check_writable(page, option="--page")
     old = [trial for trial in trials if trial.is_done(root)]
     _write(page, arms, trials, root, command)
     with progress_bar() as watcher:

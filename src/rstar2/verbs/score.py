@@ -11,7 +11,6 @@ from typing import Any
 from rstar2.assemble import held_out_problems, playing
 from rstar2.config import RunConfig
 from rstar2.console import BarWatcher, console, plain_table, progress_bar
-from rstar2.errors import InputError
 from rstar2.evaluation.evaluate import evaluation_limits, pass_at_1_by_task, summarise
 from rstar2.evaluation.pass_at_k import Estimate
 from rstar2.evaluation.scorecard import pass_at_ks
@@ -20,6 +19,7 @@ from rstar2.problems.load import Fields, load
 from rstar2.rollout.transcript import readable
 from rstar2.telemetry import JsonLines
 from rstar2.types import Group, Problem
+from rstar2.verbs.output_file import check_writable
 
 
 def score(
@@ -35,8 +35,8 @@ def score(
     The rollouts are written to `keep`, which is begun anew, one per line.
     """
     for option, path in (("--out", out), ("--keep", keep)):
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"the folder of '{path}' does not exist: make it or give another {option}")
+        if path is not None:
+            check_writable(path, option=option)
     began = time.perf_counter()
     with progress_bar() as watcher:
         groups = asyncio.run(_play(config, problems, watcher, keep))
