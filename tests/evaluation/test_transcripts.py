@@ -8,7 +8,8 @@ from rstar2.types import Problem
 
 PROBLEM = Problem(id="test/algebra/1.json", question="1 + 1?", answer="2")
 RECORDS = [
-    {"problem": PROBLEM.id, "question": PROBLEM.question, "reward": r, "text": "\u20ac\n"} for r in (0, 1)
+    {"problem": PROBLEM.id, "question": PROBLEM.question, "expected": "2", "reward": r, "text": "\u20ac\n"}
+    for r in (0, 1)
 ]
 
 
@@ -33,6 +34,13 @@ def test_problems_that_changed_their_order_are_not_mistaken_for_each_other(tmp_p
     same_name = Problem(id="test-algebra/1.json", question="1 + 1?", answer="2")
     with pytest.raises(InputError, match="is of another problem"):
         transcripts.records(0, same_name)
+
+
+def test_rollouts_that_were_scored_by_another_answer_do_not_count(tmp_path):
+    transcripts = Transcripts(tmp_path, {})
+    transcripts.keep(0, PROBLEM, RECORDS)
+    with pytest.raises(InputError, match="another answer to it"):
+        transcripts.records(0, Problem(id=PROBLEM.id, question=PROBLEM.question, answer="3"))
 
 
 def test_a_file_that_was_not_finished_is_not_there(tmp_path):

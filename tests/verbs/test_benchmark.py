@@ -52,9 +52,27 @@ def test_a_benchmark_is_played_compared_and_gone_on_with(rstar2, checkpoint, fil
     score = json.loads((folder / "score.json").read_text())
     assert (score["contaminated"], score["settings"]["temperature"]) == (["2"], 0.6)
     assert (score["scores"]["all"]["num_problems"], score["scores"]["clean"]["num_problems"]) == (3, 2)
+    files = [f'problems.{split}_files=["gone.jsonl"]' for split in ("train", "validation", "test")]
+    elsewhere = rstar2(
+        *command, *(word for file in ("problems.source=files", *files) for word in ("-s", file))
+    )
+    assert (elsewhere.exit_code, elsewhere.stderr) == (0, "")
+    assert "contamination by gone.jsonl not checked: it is not here" in elsewhere.stdout.splitlines()
     other = rstar2(*command, "--temperature", 1.0)
     assert other.exit_code == 2
     assert "temperature is 0.6 there and 1.0 here" in other.stderr
+
+
+def test_training_problems_that_cannot_be_read_are_said_before_hours_of_rollouts(
+    rstar2, checkpoint, file, tmp_path
+):
+    folder = tmp_path / "out"
+    done = rstar2(
+        "eval", "--model", checkpoint, "--benchmark", "aime24", "--file", file, "--folder", folder,
+        "--rollouts", 2, "--max-tokens", 24, "--against", "gone.jsonl",
+    )  # fmt: skip
+    assert (done.exit_code, "gone.jsonl cannot be read" in done.stderr) == (2, True)
+    assert not list(folder.glob("*.jsonl"))
 
 
 @pytest.mark.parametrize(

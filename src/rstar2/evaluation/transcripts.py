@@ -46,8 +46,12 @@ class Transcripts:
         if not path.exists():
             return None
         records: list[Record] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if any((r["problem"], r["question"]) != (problem.id, problem.question) for r in records):
-            raise InputError(f"'{path}' is of another problem: give another --folder for these problems")
+        asked = (problem.id, problem.question, problem.answer)
+        if any((r["problem"], r["question"], r["expected"]) != asked for r in records):
+            raise InputError(
+                f"'{path}' is of another problem, or of another answer to it: "
+                "give another --folder, or remove that file to have the problem played again"
+            )
         return records
 
     def keep(self, number: int, problem: Problem, records: Sequence[Record]) -> None:

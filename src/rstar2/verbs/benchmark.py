@@ -20,6 +20,7 @@ from rstar2.evaluation.scorecard import checked_ks
 from rstar2.evaluation.transcripts import Transcripts
 from rstar2.problems import contaminated
 from rstar2.problems.load import Fields, load
+from rstar2.problems.rows import HUB
 from rstar2.types import Problem
 from rstar2.verbs.checkpoint import playing_config
 
@@ -35,6 +36,8 @@ class Examination:
     """Of the transcripts."""
     trained_on: Sequence[str]
     """Sources of training problems, looked through for those of the benchmark."""
+    not_here: Sequence[str] = ()
+    """Files that the model was trained on, by its config, and that this machine does not have."""
 
 
 def asked_for(
@@ -57,12 +60,14 @@ def asked_for(
     resolved = playing_config(model, config, options, overrides)
     section = resolved.problems
     own = section.train_files if section.source == "files" else ()
+    not_here = [source for source in own if not source.startswith(HUB) and not Path(source).exists()]
     return resolved, Examination(
         benchmark=entry,
         problems=problems_of(entry, files)[:limit],
         ks=checked_ks(ks, resolved.evaluation.rollouts),
         folder=folder or Path("evaluations") / name / _file_name(model),
-        trained_on=(*own, *trained_on),
+        trained_on=(*(source for source in own if source not in not_here), *trained_on),
+        not_here=not_here,
     )
 
 
@@ -75,10 +80,10 @@ def examine(config: RunConfig, asked: Examination) -> dict[str, Any]:
     """Play what is missing, print the table, and keep the score beside the transcripts."""
     settings = _settings(config, asked.benchmark)
     transcripts = Transcripts(asked.folder, settings)
+    known = contaminated(asked.problems, _questions(config, asked.trained_on))
     with progress_bar() as watcher:
         records_P = asyncio.run(_play(config, asked.problems, transcripts, watcher))
     scores = {"all": _score(records_P, asked.ks, config.run.seed)}
-    known = contaminated(asked.problems, _questions(config, asked.trained_on))
     if 0 < len(known) < len(asked.problems):
         ids = {problem.id for problem in known}
         clean = [rs for rs, problem in zip(records_P, asked.problems, strict=True) if problem.id not in ids]
@@ -174,6 +179,10 @@ def _published_cells(other: Published, num_problems: int) -> tuple[str, str, str
 
 
 def _show_contamination(asked: Examination, known: Sequence[Problem], clean: BenchmarkScore | None) -> None:
+    for source in asked.not_here:
+        console.print(
+            f"contamination by {source} not checked: it is not here", style="yellow", soft_wrap=True
+        )
     if not asked.trained_on:
         console.print("contamination not checked: name the training problems with --against")
         return
