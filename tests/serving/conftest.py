@@ -48,6 +48,7 @@ class Scene:
             template=Template(tokenizer, system="", user="{question}", tools=tools.schemas),
             engines=[self.engine],
             dispatcher=self.dispatcher,
+            context_tokens=kv_tokens,
             max_tokens=200,
             agent=agent if with_tools else None,
         )

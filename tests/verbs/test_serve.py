@@ -118,6 +118,16 @@ def test_the_client_recognises_every_refusal(client, model):
     assert refused.value.param == "messages"
 
 
+def test_the_longest_context_is_the_model_s_where_the_engine_has_room_for_more(client, model):
+    """2048 positions; the pool is of 20,000 tokens."""
+    assert client.models.list().data[0].max_model_len == 2048
+    assert client.completions.create(model=model, prompt=[5] * 2047).usage.completion_tokens == 1
+    for prompt_tokens, options in ((2049, {}), (2048, {}), (2000, {"max_tokens": 49})):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.completions.create(model=model, prompt=[5] * prompt_tokens, **options)
+        assert refused.value.code == "context_length_exceeded"
+
+
 def test_twenty_clients_at_once_get_what_each_gets_alone(url, model):
     async def ask(client: openai.AsyncOpenAI, seed: int) -> str:
         reply = await client.chat.completions.create(
@@ -141,16 +151,16 @@ def test_twenty_clients_at_once_get_what_each_gets_alone(url, model):
 
 
 def test_a_client_that_hangs_up_frees_its_rows(url, client, model):
-    """A greedy model of random weights repeats itself for ever: it would write for minutes."""
+    """A greedy model of random weights repeats itself for ever: it would write to the end of its context."""
     asked = {"model": model, "messages": QUESTION, "temperature": 0}
     short = client.chat.completions.create(**asked, max_tokens=200)
     assert short.choices[0].finish_reason == "length"
-    stream = client.chat.completions.create(**asked, max_tokens=15_000, stream=True)
+    stream = client.chat.completions.create(**asked, max_tokens=1_900, stream=True)
     wait_until(lambda: running(url) == 1)
     stream.close()
     wait_until(lambda: running(url) == 0)
     with pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=0.5).chat.completions.create(**asked, max_tokens=15_000)
+        client.with_options(timeout=0.5).chat.completions.create(**asked, max_tokens=1_900)
     wait_until(lambda: running(url) == 0)
 
 

@@ -54,17 +54,14 @@ class Served:
     engines: Sequence[Engine]
     dispatcher: Dispatcher
     """Over the engines."""
+    context_tokens: int
+    """Longest prompt and answer together: what the model was made for, or less if no engine has the room."""
     max_tokens: int
     """Of an answer, where the client does not say."""
     agent: Agent | None = None
     """None if calls are for the client to run."""
     read: Read | None = None
     """None if prompts are not read back."""
-
-    @property
-    def context_tokens(self) -> int:
-        """Longest prompt and answer together."""
-        return max(load.kv_tokens_total for load in self.dispatcher.loads())
 
     async def has_engine(self) -> bool:
         """Whether one still takes turns.

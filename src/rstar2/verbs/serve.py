@@ -14,6 +14,7 @@ from rstar2.assemble.reading import new_reader
 from rstar2.bearer_token import read_token
 from rstar2.config import RunConfig
 from rstar2.console import console
+from rstar2.models.loading import load_skeleton
 from rstar2.sandbox.server.app import listening
 from rstar2.serving import Agent, Read, Served, make_app
 from rstar2.verbs.address import bound_to, check_strangers, resolved, url_of
@@ -65,12 +66,19 @@ def served_by(players: Players, config: RunConfig, *, with_tools: bool, read: Re
         max_turns=config.evaluation.max_turns,
         tool_response_chars=config.protocol.tool_response_chars,
     )
+    most_kv_tokens = max(load.kv_tokens_total for load in players.dispatcher.loads())
     return Served(
         name=config.model.base,
         template=players.template,
         engines=players.engines,
         dispatcher=players.dispatcher,
+        context_tokens=min(_model_positions(config.model.base), most_kv_tokens),
         max_tokens=config.evaluation.max_response_tokens,
         agent=agent if with_tools else None,
         read=read,
     )
+
+
+def _model_positions(checkpoint: str) -> int:
+    """Longest text that the model was made for."""
+    return int(load_skeleton(checkpoint).config.max_position_embeddings)

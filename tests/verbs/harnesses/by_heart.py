@@ -58,6 +58,7 @@ async def serve(checkpoint: str) -> None:
         template=Template(tokenizer, system="", user="{question}", tools=()),
         engines=engines,
         dispatcher=Dispatcher(engines),
+        context_tokens=1_000_000,
         max_tokens=400,
     )
     with bound_to(*resolved("127.0.0.1", 0)) as bound:
