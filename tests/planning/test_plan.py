@@ -12,7 +12,9 @@ from rstar2.planning.policy import policy_shape
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = load_config(CONFIGS / "tiny.toml")
-PAPER = load_config(CONFIGS / "qwen3-14b.toml", ["cluster.colocated=true", "engine.num_engines=64"])
+APART = load_config(CONFIGS / "qwen3-14b.toml")
+"""The paper's run with 40 accelerators for engines and 24 for the learner."""
+PAPER = with_changes(APART, {"cluster.colocated": True, "engine.num_engines": 64, "learner.num_ranks": 64})
 """Its engines and its learner take turns on all accelerators."""
 FIRST_STAGE = {
     "stages": PAPER.stages[:1],
@@ -97,11 +99,28 @@ def test_engines_that_leave_no_learner_are_refused():
         planned(paper(cluster__colocated=False))
 
 
+@pytest.mark.parametrize("num_ranks", [0, 1, 23, 25])
+def test_ranks_that_are_not_as_many_as_the_accelerators_of_the_learner_are_refused(num_ranks):
+    config = with_changes(APART, {"learner.num_ranks": num_ranks})
+    with pytest.raises(ConfigError, match=rf"leave 24 of .* = 64 .*\.num_ranks = {num_ranks}: set it to 24"):
+        planned(config)
+
+
+def test_ranks_that_take_turns_with_engines_are_as_many_as_all_accelerators():
+    with pytest.raises(ConfigError, match=r"leave 64 of .* = 64 .*\.num_ranks = 24: set it to 64"):
+        planned(paper(learner__num_ranks=24))
+
+
+def test_ranks_of_a_cpu_share_it():
+    assert planned(with_changes(TINY, {"learner.num_ranks": 2})).fits
+
+
 def test_an_offloaded_optimizer_needs_a_host_that_holds_it():
     one = paper(
         model__base="Qwen/Qwen2.5-7B",
         cluster__num_accelerators=1,
         engine__num_engines=1,
+        learner__num_ranks=1,
         cluster__accelerator="h100",
         cluster__offload_optimizer=True,
         cluster__host_memory_bytes=100e9,
@@ -127,6 +146,7 @@ def test_what_is_advised_fits(accelerator, count):
         cluster__accelerator=accelerator,
         cluster__num_accelerators=count,
         engine__num_engines=count,
+        learner__num_ranks=count,
         cluster__checkpoint_activations=False,
         cluster__host_memory_bytes=500e9,
     )
@@ -145,6 +165,15 @@ def test_a_sandbox_with_few_workers_is_what_to_change_first():
     changes = advised(paper(sandbox__workers=4, cluster__sandbox_nodes=1))
     assert changes is not None
     assert changes["sandbox.workers"] > 50
+
+
+def test_ranks_take_what_wider_engines_leave():
+    """5 engines of 1 and 3 ranks, on 8: 2 engines of 2 and 4 ranks."""
+    few = ["stages.0.problems_per_step=4"]
+    changes = advised(load_config(CONFIGS / "qwen2.5-7b-8gpu.toml", few))
+    assert changes is not None
+    assert (changes["engine.num_engines"], changes["cluster.accelerators_per_engine"]) == (2, 2)
+    assert changes["learner.num_ranks"] == 4
 
 
 def test_room_that_is_not_used_is_what_to_change_first():

@@ -6,8 +6,18 @@ import pytest
 from typer.testing import CliRunner
 
 from rstar2.cli import app
+from rstar2.config import load_config
+from rstar2.planning.layout import make_layout, memory_plan
+from rstar2.planning.policy import policy_shape
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for line in page.read_text().splitlines()
+    if line.startswith("rstar2 plan ")
+]
+"""That the pages tell people to type."""
 CONFIG = """
 [model]
 base = "Qwen/Qwen3-0.6B"
@@ -71,6 +81,13 @@ def test_the_page_shows_the_tables_that_are_printed():
     tables = printed[: printed.index("seconds per step")]
     shown = "\n".join(line.rstrip() for line in tables.splitlines())
     assert shown in page
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_plan_on_a_page_shares_out_the_accelerators_and_fits(command):
+    _, _, path, *words = command.split()
+    config = load_config(ROOT / path, [word for word in words if word != "-s"])
+    assert memory_plan(make_layout(config, policy_shape(config.model))).fits
 
 
 @pytest.mark.parametrize(

@@ -100,13 +100,15 @@ def _smaller(config: RunConfig) -> Iterator[Changes]:
 
 
 def _wider_engines(config: RunConfig) -> Iterator[Changes]:
-    """Half as many engines of twice as many accelerators."""
+    """Half as many engines of twice as many accelerators; ranks of their own get what that leaves over."""
     per_engine, num_engines = config.cluster.accelerators_per_engine, config.engine.num_engines
     if num_engines % 2 == 0 or 2 * per_engine <= config.cluster.num_accelerators:
-        yield {
-            "cluster.accelerators_per_engine": 2 * per_engine,
-            "engine.num_engines": max(1, num_engines // 2),
-        }
+        num_wider = max(1, num_engines // 2)
+        changes = {"cluster.accelerators_per_engine": 2 * per_engine, "engine.num_engines": num_wider}
+        num_left = (num_engines - 2 * num_wider) * per_engine
+        if num_left and not config.cluster.colocated:
+            changes["learner.num_ranks"] = config.learner.num_ranks + num_left
+        yield changes
 
 
 def _faster(config: RunConfig, plan: Plan) -> Iterator[Changes]:

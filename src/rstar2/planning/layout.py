@@ -44,13 +44,8 @@ class MemoryPlan:
 def make_layout(config: RunConfig, model: ModelShape) -> Layout:
     """ConfigError if it is impossible, whatever the memory."""
     cluster = config.cluster
-    wanted = config.engine.num_engines * cluster.accelerators_per_engine
-    num_learning = cluster.num_accelerators - (0 if cluster.colocated else wanted)
-    if num_learning < 1 or cluster.accelerators_per_engine > cluster.num_accelerators:
-        raise ConfigError(
-            f"{wanted} accelerators for engines leave none of cluster.num_accelerators = "
-            f"{cluster.num_accelerators} for the learner: raise it, or set cluster.colocated = true"
-        )
+    device = accelerator(cluster.accelerator)
+    num_learning = _num_learning(config, device)
     longest = config.plan.prompt_tokens + _longest_response_tokens(config)
     if config.engine.kv_tokens < longest:
         raise ConfigError(
@@ -58,7 +53,7 @@ def make_layout(config: RunConfig, model: ModelShape) -> Layout:
             f"raise it to {longest} or more"
         )
     return Layout(
-        device=accelerator(cluster.accelerator),
+        device=device,
         engine=EngineShape(
             model=model,
             num_devices=cluster.accelerators_per_engine,
@@ -68,11 +63,38 @@ def make_layout(config: RunConfig, model: ModelShape) -> Layout:
         ),
         learner=_learner_shape(config, model, num_learning),
         num_engines=config.engine.num_engines,
-        engines_per_device=ceil(wanted / cluster.num_accelerators),
+        engines_per_device=ceil(_num_wanted(config) / cluster.num_accelerators),
         colocated=cluster.colocated,
         engine_memory_share=cluster.engine_memory_share,
         host_memory_bytes=cluster.host_memory_bytes,
     )
+
+
+def _num_wanted(config: RunConfig) -> int:
+    """Accelerators for engines, more than there are if some take turns."""
+    return config.engine.num_engines * config.cluster.accelerators_per_engine
+
+
+def _num_learning(config: RunConfig, device: Accelerator) -> int:
+    """Accelerators of the learner: all, or those that engines leave; one for each rank.
+
+    Ranks on a CPU share it.
+    """
+    cluster, num_ranks = config.cluster, config.learner.num_ranks
+    taken = 0 if cluster.colocated else _num_wanted(config)
+    num_learning = cluster.num_accelerators - taken
+    if num_learning < 1 or cluster.accelerators_per_engine > cluster.num_accelerators:
+        raise ConfigError(
+            f"{_num_wanted(config)} accelerators for engines leave none of cluster.num_accelerators = "
+            f"{cluster.num_accelerators} for the learner: raise it, or set cluster.colocated = true"
+        )
+    if max(1, num_ranks) != num_learning and not device.is_host:
+        raise ConfigError(
+            f"engines leave {num_learning} of cluster.num_accelerators = {cluster.num_accelerators} to the "
+            f"learner, one for each rank, but learner.num_ranks = {num_ranks}: set it to {num_learning}, or "
+            "change the others"
+        )
+    return num_learning
 
 
 def _learner_shape(config: RunConfig, model: ModelShape, num_shards: int) -> LearnerShape:
