@@ -143,10 +143,30 @@ def test_with_tools_of_its_own_the_server_runs_them(scene, is_streamed):
 
 
 def test_a_loop_that_meets_its_turn_limit_ends_by_length(scene):
-    _, body = posted(scene(*[CALCULATOR_CALL] * 4, with_tools=True), HELLO)
+    here = scene(*[CALCULATOR_CALL] * 4, with_tools=True)
+    _, body = posted(here, HELLO | {"max_tokens": 900, "logprobs": True})
     (choice,) = body["choices"]
     assert choice["finish_reason"] == "length"
+    assert choice["message"]["content"] == CALCULATOR_CALL
+    assert "".join(entry["token"] for entry in choice["logprobs"]["content"]) == CALCULATOR_CALL
     assert len(choice["message"]["tool_steps"]) == 3
+
+
+def test_a_loop_without_room_for_its_last_tool_response_tells_of_it_all_the_same(scene, tokenizer):
+    num_written = len(tokenizer.encode(CALCULATOR_CALL)) + 1
+    _, body = posted(scene(CALCULATOR_CALL, with_tools=True), HELLO | {"max_tokens": num_written + 3})
+    (choice,) = body["choices"]
+    assert choice["finish_reason"] == "length"
+    assert choice["message"]["content"] == CALCULATOR_CALL
+    assert choice["message"]["tool_steps"] == [{"content": CALCULATOR_CALL, "status": "ok", "response": "42"}]
+    assert body["usage"]["completion_tokens"] == num_written
+
+
+def test_a_loop_cut_amid_its_last_turn_shows_all_tokens_of_it(scene, tokenizer):
+    _, body = posted(scene(ANSWER, with_tools=True), HELLO | {"max_tokens": 3})
+    (choice,) = body["choices"]
+    assert choice["finish_reason"] == "length"
+    assert choice["message"]["content"] == tokenizer.decode(tokenizer.encode(ANSWER)[:3])
 
 
 def test_text_stops_before_a_stop_and_its_tokens_are_counted_up_to_it(scene, tokenizer):

@@ -43,7 +43,7 @@ class ToolStep:
     """What the model wrote, its call included."""
     status: str
     response: str
-    """What the model read."""
+    """What the model read, or would have read had there been a next turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
