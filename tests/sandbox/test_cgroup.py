@@ -93,6 +93,29 @@ def test_what_calls_read_of_files_gives_later_calls_no_more_memory() -> None:
     assert third - second == second - first == 1 << 20
 
 
+def test_a_program_that_leaves_its_memory_full_of_files_costs_itself_and_not_its_slot() -> None:
+    """Names and folders are what it takes memory to delete."""
+    fill = (
+        "import os\n"
+        "open('kept', 'w').write('text')\n"
+        "for n in range(3000): open(b'\\xff' * 245 + b'%05d' % n, 'w').close()\n"
+        "for n in range(900): os.mkdir('d'); os.chdir('d')\n"
+        "for folder in '/dev/shm/', '':\n"
+        "    for n in range(15):\n"
+        "        with open(f'{folder}{n}', 'wb') as file:\n"
+        "            for _ in range(64): file.write(bytes(1 << 16))\n"
+    )
+
+    async def scenario() -> None:
+        async with WorkerPool(num_workers=1, libraries=()) as pool:
+            result = await pool.run(Program(code=fill, memory_limit_mb=16, fetch_files=("kept",)))
+            assert (result.status, result.files) == (ToolStatus.MEMORY_LIMIT, (("kept", b"text"),))
+            assert (await pool.run(Program(code="6 * 7"))).value == "42"
+            assert pool.num_retries == 0
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.integration
 @pytest.mark.skipif(cgroup._cpu_folder() is None, reason="no control groups for CPU time of version 1")
 def test_a_slot_has_its_share_of_the_cpu_however_many_processes_another_one_has() -> None:

@@ -33,6 +33,8 @@ class _Hierarchy:
 
     folder: Path
     limit_file: str
+    no_limit: bytes
+    """To write there for none."""
     no_swap_file: str
     """Takes a 0."""
     usage_file: str
@@ -49,6 +51,7 @@ class MemoryGroup:
     def __init__(self, hierarchy: _Hierarchy, name: str) -> None:
         folder = hierarchy.folder / name
         _join(folder)
+        self._no_limit = hierarchy.no_limit
         with suppress(OSError):  # there is no such file where there is no swap
             (folder / hierarchy.no_swap_file).write_text("0")
         self._limit_fd = os.open(folder / hierarchy.limit_file, os.O_WRONLY)
@@ -56,7 +59,6 @@ class MemoryGroup:
         self._events_fd = os.open(folder / hierarchy.events_file, os.O_RDONLY)
         self._host_proc_fd = os.open("/proc", os.O_PATH)
         self._victim_score_fd = -1
-        self._limit_bytes = 0
         self._at_rest_bytes = 0
         self._num_kills = self._read_num_kills()
 
@@ -71,11 +73,9 @@ class MemoryGroup:
         Kills from here on are of this call: those of an earlier one that nobody asked about are its own.
         """
         self.forget_kills()
-        if limit_bytes != self._limit_bytes:
-            # Before the first call only: later on it counts what calls have read of files, too.
-            self._at_rest_bytes = self._at_rest_bytes or int(os.pread(self._usage_fd, 64, 0))
-            os.pwrite(self._limit_fd, b"%d" % (self._at_rest_bytes + limit_bytes + SLACK_BYTES), 0)
-            self._limit_bytes = limit_bytes
+        # Before the first call only: later on it counts what calls have read of files, too.
+        self._at_rest_bytes = self._at_rest_bytes or int(os.pread(self._usage_fd, 64, 0))
+        os.pwrite(self._limit_fd, b"%d" % (self._at_rest_bytes + limit_bytes + SLACK_BYTES), 0)
         os.pwrite(self._victim_score_fd, b"1000", 0)
 
     def forget_kills(self) -> None:
@@ -85,6 +85,10 @@ class MemoryGroup:
     def after_fork(self) -> None:
         """The child has inherited the score; the supervisor takes its own back."""
         os.pwrite(self._victim_score_fd, b"0", 0)
+
+    def lift(self) -> None:
+        """No limit until the next call: files that a dead one left must not cost the supervisor its life."""
+        os.pwrite(self._limit_fd, self._no_limit, 0)
 
     def has_killed(self) -> bool:
         """Whether the kernel killed a process of the call over the limit."""
@@ -207,7 +211,12 @@ def _hierarchy() -> _Hierarchy | None:
 
 def _version_1(folder: Path) -> _Hierarchy:
     return _Hierarchy(
-        folder, "memory.limit_in_bytes", "memory.swappiness", "memory.usage_in_bytes", "memory.oom_control"
+        folder=folder,
+        limit_file="memory.limit_in_bytes",
+        no_limit=b"-1",
+        no_swap_file="memory.swappiness",
+        usage_file="memory.usage_in_bytes",
+        events_file="memory.oom_control",
     )
 
 
@@ -220,5 +229,12 @@ def _version_2(folder: Path) -> _Hierarchy | None:
         if "memory" not in control.read_text().split():
             control.write_text("+memory")
         if "memory" in control.read_text().split():
-            return _Hierarchy(folder, "memory.max", "memory.swap.max", "memory.current", "memory.events")
+            return _Hierarchy(
+                folder=folder,
+                limit_file="memory.max",
+                no_limit=b"max",
+                no_swap_file="memory.swap.max",
+                usage_file="memory.current",
+                events_file="memory.events",
+            )
     return None

@@ -100,6 +100,9 @@ class OpenJail:
     def after_fork(self) -> None:
         """In the zygote, when the child of the call is there."""
 
+    def lift_memory_limit(self) -> None:
+        """In the zygote, when all processes of a call are gone: what is still to do is not the program's."""
+
     def enter(self, request: Request) -> None:
         """In the child, before the program's text is read; there is no way back."""
         cpu_limit_s = ceil(request.time_limit_s)
@@ -180,6 +183,10 @@ class SealedJail(OpenJail):
     def after_fork(self) -> None:
         if self._memory is not None:
             self._memory.after_fork()
+
+    def lift_memory_limit(self) -> None:
+        if self._memory is not None:
+            self._memory.lift()
 
     def enter(self, request: Request) -> None:
         super().enter(request)

@@ -74,6 +74,7 @@ def _answer(channel: socket.socket, jail: OpenJail, request: Request, fds: list[
         jail.claim_share()
     wall_s = time.monotonic() - started_s
     exit_code, cpu_s = _end_all(child, jail)
+    jail.lift_memory_limit()
     if ending is Ending.EXITED:
         _check_that_it_started(started)
         ending = _true_ending(jail, request, exit_code, cpu_s)
@@ -113,7 +114,6 @@ def _keep_only(fds: list[int], targets: tuple[int, ...]) -> None:
 
 def _fetch(jail: OpenJail, request: Request, fetched: int) -> None:
     """When the call's processes are dead: one more with their rights, and none of their code, reads files."""
-    jail.before_fork(request)
     child = kernel.fork()
     if child == 0:
         try:
@@ -121,7 +121,6 @@ def _fetch(jail: OpenJail, request: Request, fetched: int) -> None:
             parcel.fetch_files_here(fetched, request.file_limit_bytes)
         finally:
             os._exit(0)
-    jail.after_fork()
     os.waitpid(child, 0)
 
 
