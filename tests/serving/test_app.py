@@ -122,6 +122,15 @@ def test_a_call_of_a_client_s_tool_is_returned_to_it(scene):
     assert call["function"] == {"name": "add", "arguments": '{"a": 1}'}
 
 
+def test_a_call_that_the_token_limit_cuts_stays_text_with_all_before_it(scene, tokenizer):
+    max_tokens = len(tokenizer.encode(CALL)) + 5
+    _, body = posted(scene(CALL + CALL), HELLO | {"tools": [TOOL], "max_tokens": max_tokens})
+    (choice,) = body["choices"]
+    assert choice["finish_reason"] == "length"
+    assert "tool_calls" not in choice["message"]
+    assert choice["message"]["content"] == tokenizer.decode(tokenizer.encode(CALL + CALL)[:max_tokens])
+
+
 def test_a_client_that_wants_no_calls_gets_text_and_shows_no_tools(scene, tokenizer):
     here = scene(CALL)
     _, body = posted(here, HELLO | {"tools": [TOOL], "tool_choice": "none"})

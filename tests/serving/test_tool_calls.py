@@ -13,6 +13,14 @@ def test_calls_are_told_from_the_text_before_them():
     assert (rest, call.name, call.arguments) == ("", "add", '{"b": 1, "a": "\u00e9"}')
 
 
+def test_text_between_and_after_calls_is_kept():
+    reader = CallReader()
+    assert reader.push(f"so {ADD} and {ADD}\nThen I wait.\n") == "so "
+    rest, calls = reader.end()
+    assert rest == "and \nThen I wait."
+    assert len(calls) == 2
+
+
 def test_every_call_has_an_id_of_its_own():
     reader = CallReader()
     reader.push(ADD + ADD)
@@ -34,6 +42,7 @@ def test_arguments_that_are_a_text_already_stay_as_they_are():
         "<tool_call>no JSON</tool_call>",
         '<tool_call>{"name": 3, "arguments": {}}</tool_call>',
         ADD + "<tool_call>" + "[" * 10_000 + "</tool_call>",
+        ADD + '<tool_call>{"name": "g", "argum',
         "a < b <tool",
     ],
 )

@@ -26,7 +26,7 @@ class FunctionCall:
 
 
 class CallReader:
-    """Tells a growing text from the calls at its end."""
+    """Tells a growing text from the calls in it."""
 
     def __init__(self) -> None:
         self._gate = Gate([OPEN])
@@ -36,11 +36,14 @@ class CallReader:
         return self._gate.push(text)
 
     def end(self) -> tuple[str, tuple[FunctionCall, ...]]:
-        """(what is left of the text, the calls); no calls if any of them cannot be read."""
+        """(what is left of the text, the calls); no calls if any of them cannot be read, or has no end."""
         rest = self._gate.rest()
         calls = [_read(body) for body in _CALL.findall(rest)]
         readable = tuple(call for call in calls if call is not None)
-        return (rest, ()) if not calls or len(readable) < len(calls) else ("", readable)
+        beside = _CALL.sub("", rest)
+        if not calls or len(readable) < len(calls) or OPEN in beside:
+            return rest, ()
+        return beside.strip(), readable
 
 
 def _read(body: str) -> FunctionCall | None:
