@@ -1,5 +1,11 @@
-"""A checkpoint of a tiny model with random weights, for verbs that need a real one."""
+"""A checkpoint of a tiny model with random weights, for verbs that need a real one; and a rival of ours."""
 
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -81,3 +87,34 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model.save_pretrained(folder)
     return folder
+
+
+# Holds the folder until it is killed; a child that it forked meanwhile lives on.
+_HOLDER = """
+import os, sys, time
+from pathlib import Path
+from rstar2.verbs.alone import alone_in
+with alone_in(Path(sys.argv[1]), deed="trains in", option="--run"):
+    if child := os.fork():
+        print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def another_process_in() -> Callable[[Path], AbstractContextManager["subprocess.Popen[bytes]"]]:
+    """Alone in that folder meanwhile."""
+
+    @contextmanager
+    def holding(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+        command = [sys.executable, "-c", _HOLDER, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            orphan = int(holder.stdout.readline())
+            try:
+                yield holder
+            finally:
+                holder.kill()
+                os.kill(orphan, signal.SIGKILL)
+
+    return holding

@@ -164,6 +164,13 @@ def test_what_cannot_be_prepared_is_one_sentence(prepare, override, sentence):
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_folder_that_another_process_fills_is_refused(prepare, another_process_in, tmp_path):
+    with another_process_in(tmp_path / "data"):
+        result = prepare()
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"rstar2: another process prepares '{tmp_path / 'data'}': wait for it")
+
+
 @pytest.mark.integration
 def test_a_killed_process_asks_for_no_label_twice(prepare, server, tmp_path):
     """SIGKILL after some labels; the same command then asks about the others."""

@@ -1,12 +1,14 @@
 """What `rstar2 train` does with a run that is there already, and when the learner is lost."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rstar2.config import RunConfig, parse_config
-from rstar2.errors import ConfigError, LearnerError
+from rstar2.errors import ConfigError, InputError, LearnerError
 from rstar2.training.parts import SilentWatcher
 from rstar2.verbs import train
 
@@ -53,3 +55,15 @@ def test_a_run_goes_on_with_other_trackers_and_with_no_other_change(tmp_path: Pa
     train._refuse_another_run(tmp_path, parse_config({"tracking": {"sinks": ["tensorboard"]}}))
     with pytest.raises(ConfigError, match="another config"):
         train._refuse_another_run(tmp_path, parse_config({"run": {"seed": 1}}))
+
+
+def test_a_run_that_another_process_trains_is_refused_and_left_as_it_is(
+    another_process_in: Callable[[Path], AbstractContextManager[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    attempts = lose_learner(monkeypatch, tmp_path, writes=[])
+    refused = pytest.raises(InputError, match=f"another process trains in '{tmp_path}': wait for it")
+    with another_process_in(tmp_path), refused:
+        train.run_training(RunConfig(), tmp_path)
+    assert attempts == []

@@ -13,11 +13,12 @@ from rstar2.console import console, plain_table, progress_bar
 from rstar2.evaluation.benchmarks import benchmark, problems_of
 from rstar2.preparation import Job, Manifest, Progress, SourceCount, prepare
 from rstar2.preparation.served_model import ServedModel
+from rstar2.verbs.alone import alone_in
 
 
 def prepare_data(config: PreparationConfig, folder: Path) -> None:
     """Make what is not there yet in `folder`, and print the counts."""
-    with progress_bar() as progress:
+    with alone_in(folder, deed="prepares", option="--to"), progress_bar() as progress:
         manifest = asyncio.run(_prepare(config, folder, progress))
     show_manifest(manifest, config)
     console.print(f"The files are in {folder}.", soft_wrap=True)

@@ -18,6 +18,7 @@ from rstar2.protocol.response import shorten
 from rstar2.rollout.transcript import as_text
 from rstar2.telemetry import JsonLines
 from rstar2.training.run import TrainingRun
+from rstar2.verbs.alone import alone_in
 
 if TYPE_CHECKING:
     from rstar2.cluster.actors import Cluster
@@ -28,11 +29,12 @@ _LONGEST_SAMPLE_CHARS = 1500
 
 
 def run_training(config: RunConfig, folder: Path, *, cluster_address: str | None = None) -> None:
-    """Train in `folder`; refuses to go on with a run that was started with another config."""
-    _refuse_another_run(folder, config)
+    """Train in `folder`; refuses one where another process trains, or that holds a run of another config."""
     on_cluster = nullcontext() if cluster_address is None else connected(cluster_address, blocks_of(config))
-    with on_cluster as cluster, progress_bar() as watcher:
-        summary = _train_to_the_end(config, folder, watcher, cluster)
+    with alone_in(folder, deed="trains in", option="--run"):
+        _refuse_another_run(folder, config)
+        with on_cluster as cluster, progress_bar() as watcher:
+            summary = _train_to_the_end(config, folder, watcher, cluster)
     console.print(summary_table(summary["stages"]))
     _show_samples(folder)
     _show_next_commands(folder, last_phase=summary["stages"][-1]["name"])
@@ -62,7 +64,7 @@ def _train_to_the_end(
 async def _train(
     config: RunConfig, folder: Path, watcher: BarWatcher, cluster: "Cluster | None"
 ) -> dict[str, Any]:
-    """The folder is made only when all parts stand: a mistake in the input leaves nothing behind."""
+    """The folder is filled only when all parts stand: a mistake in the input leaves nothing behind."""
     async with training_parts(config, folder, watcher, cluster=cluster) as parts:
         _claim(folder, config)
         return await TrainingRun(parts).go()
@@ -79,7 +81,6 @@ def _refuse_another_run(folder: Path, config: RunConfig) -> None:
 
 def _claim(folder: Path, config: RunConfig) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.toml").write_text(dump_config(config), encoding="utf-8")
     except OSError as error:
         raise InputError(f"the run cannot be written ({error}): give another --run folder") from error
