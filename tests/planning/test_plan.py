@@ -115,6 +115,11 @@ def test_ranks_of_a_cpu_share_it():
     assert planned(with_changes(TINY, {"learner.num_ranks": 2})).fits
 
 
+def test_a_cpu_is_one_accelerator():
+    with pytest.raises(ConfigError, match=r"cpu-2-cores is a CPU, .* = 2: set it to 1"):
+        planned(with_changes(TINY, {"cluster.num_accelerators": 2}))
+
+
 def test_an_offloaded_optimizer_needs_a_host_that_holds_it():
     one = paper(
         model__base="Qwen/Qwen2.5-7B",

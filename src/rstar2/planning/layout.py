@@ -81,6 +81,11 @@ def _num_learning(config: RunConfig, device: Accelerator) -> int:
     Ranks on a CPU share it.
     """
     cluster, num_ranks = config.cluster, config.learner.num_ranks
+    if device.is_host and cluster.num_accelerators > 1:
+        raise ConfigError(
+            f"cluster.accelerator = {device.name} is a CPU, which counts as one accelerator whatever its "
+            f"cores, but cluster.num_accelerators = {cluster.num_accelerators}: set it to 1"
+        )
     taken = 0 if cluster.colocated else _num_wanted(config)
     num_learning = cluster.num_accelerators - taken
     if num_learning < 1 or cluster.accelerators_per_engine > cluster.num_accelerators:
