@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rstar2.errors import ConfigError
 from rstar2.profiles import accelerator, model_shape
 from rstar2.rollout.simulation.step_times import StepTimes, kv_capacity_tokens, step_times
 
@@ -78,3 +79,9 @@ def test_the_paper_machine_holds_as_many_tokens_as_its_sizes_say():
     assert one.kv_s == pytest.approx(163_840 / device.bandwidth_bytes_per_s)
     assert two.kv_s == pytest.approx(one.kv_s / 2)
     assert one.token_s / 2 < two.token_s < one.token_s  # half the products, and an exchange
+
+
+def test_devices_without_a_link_hold_no_engine_together():
+    model, device = model_shape("Qwen/Qwen3-0.6B"), accelerator("cpu-2-cores")
+    with pytest.raises(ConfigError, match="cpu-2-cores has no link"):
+        step_times(model, device, num_devices=2)

@@ -52,3 +52,9 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
 def test_a_run_without_records_is_refused(tmp_path):
     with pytest.raises(DataError, match="no recorded rollouts"):
         read_traces(tmp_path)
+
+
+def test_a_file_without_rollouts_is_refused(tmp_path):
+    (tmp_path / "traces.jsonl").touch()
+    with pytest.raises(DataError, match="is empty"):
+        read_traces(tmp_path)

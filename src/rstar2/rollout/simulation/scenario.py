@@ -4,16 +4,15 @@ The learning policy starts from the lengths of one earlier step of the same stag
 as within an epoch, or the same at an older policy, as in a later epoch (`is_later_epoch`).
 """
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, model_validator
 
-from rstar2.config import Section
+from rstar2.config import Section, load_section
 from rstar2.errors import ConfigError
 from rstar2.profiles import accelerator, model_shape
 from rstar2.rollout.placement.catalog import POLICY_NAMES, make_policy
@@ -45,6 +44,15 @@ class ClusterSection(Section):
     """Prefilled beside the decoding rows in one step."""
     max_rows: int = Field(1024, ge=1)
     """Turns that run at once (verl's max_num_seqs)."""
+
+    @model_validator(mode="after")
+    def _engines_take_all_devices(self) -> Self:
+        if self.num_devices % self.devices_per_engine:
+            raise ValueError(
+                f"engines of {self.devices_per_engine} devices (devices_per_engine) do not share out "
+                f"{self.num_devices} (num_devices): make it a multiple"
+            )
+        return self
 
     @property
     def num_engines(self) -> int:
@@ -95,13 +103,21 @@ class Scenario(Section):
 
     cluster: ClusterSection
     workloads: tuple[WorkloadSection, ...] = ()
-    policies: tuple[str, ...] = POLICY_NAMES
-    seeds: tuple[int, ...] = (1,)
+    policies: tuple[str, ...] = Field(POLICY_NAMES, min_length=1)
+    seeds: tuple[int, ...] = Field((1,), min_length=1)
     is_later_epoch: bool = False
     """Whether the problems were met before, so that something is remembered of each."""
 
     def bound_s(self, traces: Sequence[RolloutTrace]) -> float:
+        """ConfigError if there is no schedule, as an engine has no room for the longest rollout."""
         cluster = self.cluster
+        longest_tokens = max(trace.prompt_tokens + trace.max_response_tokens for trace in traces)
+        if cluster.kv_tokens < longest_tokens:
+            raise ConfigError(
+                f"an engine of {cluster.devices_per_engine} x {cluster.accelerator} has room for "
+                f"{cluster.kv_tokens} tokens, and a rollout may need {longest_tokens}: "
+                "raise cluster.devices_per_engine or cluster.memory_share, or take a larger accelerator"
+            )
         return lower_bound_s(
             traces, cluster.times, kv_tokens=cluster.kv_tokens, num_engines=cluster.num_engines
         )
@@ -150,11 +166,4 @@ def learned_lengths(traces: Sequence[RolloutTrace]) -> Lengths:
 
 def load_scenario(path: Path) -> Scenario:
     """ConfigError names what is wrong."""
-    try:
-        return Scenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}, {where}: {first['msg']}") from error
+    return load_section(Scenario, path)

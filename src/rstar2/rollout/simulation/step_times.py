@@ -10,6 +10,7 @@ Where nothing overlaps, as on a CPU, the larger of the two becomes their sum.
 import math
 from dataclasses import dataclass
 
+from rstar2.errors import ConfigError
 from rstar2.profiles import Accelerator, ModelShape
 from rstar2.rollout.placement.learned import EngineCosts
 
@@ -93,8 +94,13 @@ class StepTimes:
 def step_times(model: ModelShape, accelerator: Accelerator, *, num_devices: int = 1) -> StepTimes:
     """Of an engine that splits every matrix over `num_devices` (tensor parallelism).
 
-    Each layer then adds up two activations over the devices: 2 (d - 1) / d of their bytes cross the link.
+    Each layer then adds up two activations over the devices: 2 (d - 1) / d of their bytes cross the link;
+    ConfigError if there is none.
     """
+    if num_devices > 1 and not accelerator.link_bytes_per_s:
+        raise ConfigError(
+            f"{accelerator.name} has no link to others of its kind: an engine cannot take {num_devices} of it"
+        )
     bandwidth = accelerator.bandwidth_bytes_per_s * num_devices
     flops_per_s = accelerator.flops_per_s * num_devices
     exchanged_bytes = (

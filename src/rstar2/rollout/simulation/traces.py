@@ -60,11 +60,14 @@ def read_traces(path: Path) -> tuple[RolloutTrace, ...]:
     path = path / FILE_NAME if path.is_dir() else path
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return tuple(_trace(json.loads(line)) for line in lines)
+        traces = tuple(_trace(json.loads(line)) for line in lines)
     except OSError as error:
         raise DataError(f"there are no recorded rollouts at {path}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} does not hold recorded rollouts: {error!r}") from error
+    if not traces:
+        raise DataError(f"{path} is empty: a run writes to it when the first step has been played")
+    return traces
 
 
 def _trace(record: dict[str, object]) -> RolloutTrace:
