@@ -76,6 +76,7 @@ def test_what_calls_read_of_files_gives_later_calls_no_more_memory() -> None:
         "    for name in names:\n"
         "        num_bytes += len(open(f'{folder}/{name}', 'rb').read())\n"
         "    if num_bytes > 30 << 20: break\n"
+        "import time; time.sleep(0.2)\n"
     )
 
     async def scenario() -> list[int]:
@@ -84,9 +85,15 @@ def test_what_calls_read_of_files_gives_later_calls_no_more_memory() -> None:
             (name,) = groups_of(pool._folder)
             names = (f"{name}/memory.limit_in_bytes", f"{name}/memory.max")
             (file,) = (file for each in names for file in Path("/sys/fs/cgroup").glob(f"**/{each}"))
+            no_limit = file.read_text()
             for limit_mb in (100, 101, 102):
-                await pool.run(Program(code=read_libraries, memory_limit_mb=limit_mb))
+                running = asyncio.create_task(
+                    pool.run(Program(code=read_libraries, memory_limit_mb=limit_mb))
+                )
+                while file.read_text() == no_limit and not running.done():
+                    await asyncio.sleep(0.01)
                 limits_bytes.append(int(file.read_text()))
+                await running
         return limits_bytes
 
     first, second, third = asyncio.run(scenario())
