@@ -89,6 +89,7 @@ CASES = {
         def f(n): return 0 if n == 0 else 1 + f(n - 1)
         print(f(20_000))
         """,
+    "built-in names behind others": "def total(sum): return __builtins__.sum(sum)\nprint(total([1, 2]))",
     "recursion error": "import sys; print(sys.getrecursionlimit())\ndef f(n): return f(n + 1)\nf(0)",
     "exit": "print(1); exit()",
     "quit": "quit(3)",

@@ -7,6 +7,7 @@ Everything here runs with the program's own rights; nothing of it is trusted by 
 
 import ast
 import atexit
+import builtins
 import io
 import linecache
 import logging
@@ -112,9 +113,13 @@ def seed_randomness(seed: int | None) -> None:
 
 
 def new_main() -> ModuleType:
-    """An empty `__main__`, which imports from the working directory first, as scripts and notebooks do."""
+    """An empty `__main__`, which imports from the working directory first, as scripts and notebooks do.
+
+    Its `__builtins__` is the module, as in an interpreter; `exec` alone would put the module's names there.
+    """
     sys.path.insert(0, "")
     main = sys.modules["__main__"] = ModuleType("__main__")
+    vars(main)["__builtins__"] = builtins
     return main
 
 
