@@ -103,13 +103,15 @@ def _unbuffered(fd: int, *, errors: str) -> io.TextIOWrapper:
 
 
 def seed_randomness(seed: int | None) -> None:
-    """The global generators: of the standard library, and of numpy if the mother loaded it; None: at random.
+    """The global generators: of the standard library, and of what the mother loaded; None: at random.
 
     numpy gets 32 bits: seeding from an integer touches a third of the memory pages that `seed()` does.
     """
     random.seed(seed)
     if (numpy_random := sys.modules.get("numpy.random")) is not None:
         numpy_random.seed(int.from_bytes(os.urandom(4)) if seed is None else seed)
+    if (sympy_random := sys.modules.get("sympy.core.random")) is not None:
+        sympy_random.seed(seed)
 
 
 def new_main() -> ModuleType:
