@@ -1,27 +1,39 @@
 """What learns, and how: the model, its supervised phases, RoC, the optimizer and the RL stages."""
 
 from math import ceil
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from rstar2.config.section import Section
 from rstar2.ports import OptimizerKind
 
+Momentum: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+"""Share of a moving average that each step keeps."""
+
 
 class TinyModel(Section):
     """Shape of a model that is built from nothing."""
 
-    hidden_size: int = 192
-    num_layers: int = 4
-    num_heads: int = 4
-    num_kv_heads: int = 2
-    head_dim: int = 48
-    intermediate_size: int = 512
-    vocab_size: int = 640
-    max_positions: int = 2048
+    hidden_size: int = Field(192, ge=1)
+    num_layers: int = Field(4, ge=1)
+    num_heads: int = Field(4, ge=1)
+    num_kv_heads: int = Field(2, ge=1)
+    head_dim: int = Field(48, ge=2, multiple_of=2)
+    """Even: rotary positions turn its values in pairs."""
+    intermediate_size: int = Field(512, ge=1)
+    vocab_size: int = Field(640, ge=1)
+    max_positions: int = Field(2048, ge=1)
     initial_std: float = Field(0.06, gt=0)
     """Of the random weights; about 1/sqrt(hidden_size), as 0.02 makes a narrow model start slowly."""
+
+    @model_validator(mode="after")
+    def _heads_share_keys_evenly(self) -> Self:
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads ({self.num_kv_heads})"
+            )
+        return self
 
 
 class ModelSection(Section):
@@ -96,7 +108,7 @@ class SftSection(Section):
 
 class RocSection(Section):
     mode: Literal["weighted", "topk", "random", "off"] = "topk"
-    """`weighted`: the paper's text; `topk`: the release (design 5); `random` and `off`: ablations."""
+    """`weighted`: the paper's text; `topk`: the release; `random` and `off`: ablations."""
     epsilon: float = Field(0.1, gt=0)
     min_each: int = Field(2, ge=0)
     """Of each sign, where available (release)."""
@@ -124,7 +136,7 @@ class LearnerSection(Section):
     """Ranks that take longer over a step, or over reading or writing a checkpoint, are ended, and the run
     goes on from its last checkpoint. The longest step of the paper's run is planned at 9 minutes."""
     micro_batch_tokens: int = Field(8192, ge=64)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     """AdamW (release)."""
     weight_decay: float = Field(0.01, ge=0)
     grad_clip: float = Field(1.0, gt=0)
@@ -132,7 +144,7 @@ class LearnerSection(Section):
     """(paper)"""
     clip_high: float = Field(0.28, ge=0)
     """Clip-Higher (paper)"""
-    importance_cap: float | None = None
+    importance_cap: float | None = Field(None, gt=0)
     """Cap of the truncated importance weight against engine/learner mismatch; none by default."""
     logprob_chunk_tokens: int = Field(2048, ge=1)
     lora: LoraSection = LoraSection()
@@ -154,7 +166,8 @@ class ExitRule(Section):
 class StageSection(Section):
     """One RL stage."""
 
-    name: str
+    name: str = Field(pattern=r"^[\w-]+$")
+    """Also of a folder: letters, digits, - and _."""
     steps: int = Field(ge=1)
     problems_per_step: int = Field(32, ge=1)
     """(paper: 512)"""
@@ -176,7 +189,7 @@ class StageSection(Section):
     """`unmastered`: those that the policy at the stage's start does not solve every time."""
     mastery_rollouts: int = Field(8, ge=1)
     """Attempts per problem that decide mastery (paper: 8 of 8)."""
-    mastery_problems: int | None = None
+    mastery_problems: int | None = Field(None, ge=1)
     """At most so many problems are probed for mastery; all by default."""
     reset_optimizer: bool = False
     exit: ExitRule = ExitRule()
