@@ -45,10 +45,14 @@ def test_apis_are_names_with_commas():
 
 
 def test_loads_are_numbers_with_commas_or_one_rate():
-    assert loads("32,256", rate_per_s=None) == [Load(in_flight=32), Load(in_flight=256)]
+    assert loads("32, 256", rate_per_s=None) == [Load(in_flight=32), Load(in_flight=256)]
     assert loads("32", rate_per_s=38.0) == [Load(rate_per_s=38.0)]
-    with pytest.raises(InputError, match="commas"):
-        loads("many", rate_per_s=None)
+
+
+@pytest.mark.parametrize("text", ["many", "0", "-1", "32,", "1.5"])
+def test_a_load_that_is_none_is_refused(text):
+    with pytest.raises(InputError, match="numbers from 1 on with commas"):
+        loads(text, rate_per_s=None)
 
 
 @pytest.mark.integration

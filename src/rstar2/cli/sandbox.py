@@ -88,9 +88,9 @@ def bench_sandbox(
         str, typer.Option(help="Calls under way at a time; commas join several runs.")
     ] = "32",
     rate: Annotated[
-        float | None, typer.Option(help="Start so many calls per second instead, answered or not.")
+        float | None, typer.Option(min=0.01, help="Start so many calls per second instead, answered or not.")
     ] = None,
-    duration: Annotated[float, typer.Option(help="Length of a run with --rate, seconds.")] = 300.0,
+    duration: Annotated[float, typer.Option(min=0.01, help="Length of a run with --rate, seconds.")] = 300.0,
     mix: Annotated[
         str, typer.Option(help="Programs to run: default, or one of its kinds (trivial, numpy, ...).")
     ] = "default",
@@ -98,17 +98,17 @@ def bench_sandbox(
         bool, typer.Option("--overhead", help="Measure the CPU of a call beyond its program's, kind by kind.")
     ] = False,
     baseline: Annotated[
-        int, typer.Option(help="Calls to run in fresh interpreters as well, to compare.")
+        int, typer.Option(min=0, help="Calls to run in fresh interpreters as well, to compare.")
     ] = 0,
     second_client: Annotated[
-        float | None, typer.Option(help="Trivial calls per second of another client meanwhile.")
+        float | None, typer.Option(min=0.01, help="Trivial calls per second of another client meanwhile.")
     ] = None,
     memory: Annotated[bool, typer.Option("--memory", help="Watch the memory of the service.")] = False,
     pid: Pid = None,
     workers: Workers = None,
     isolation: Isolation = None,
     token_file: TokenFile = None,
-    deadline: Annotated[float, typer.Option(help="Longest wait for an answer, seconds.")] = 900.0,
+    deadline: Annotated[float, typer.Option(min=0.01, help="Longest wait for an answer, seconds.")] = 900.0,
     seed: Annotated[int, typer.Option(help="Fixes the draws of the mix.")] = 0,
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures into this file.")] = None,
 ) -> None:
@@ -120,7 +120,7 @@ def bench_sandbox(
         subject=Subject(url=url, pid=pid, token_file=token_file, num_workers=workers, isolation=isolation),
         apis=checked_apis(api),
         loads=loads(in_flight, rate_per_s=rate),
-        num_calls=calls if rate is None else round(rate * duration),
+        num_calls=calls if rate is None else max(1, round(rate * duration)),
         mix=mix,
         seed=seed,
         deadline_s=deadline,

@@ -54,10 +54,10 @@ def loads(in_flight: str, *, rate_per_s: float | None) -> list[Load]:
     """Of the numbers in the text, separated by commas; or the one load of this rate."""
     if rate_per_s is not None:
         return [Load(rate_per_s=rate_per_s)]
-    try:
-        return [Load(in_flight=int(number)) for number in in_flight.split(",")]
-    except ValueError:
-        raise InputError(f"'{in_flight}' should be numbers with commas between, such as 32,256") from None
+    numbers = [number.strip() for number in in_flight.split(",")]
+    if not all(number.isdecimal() and int(number) for number in numbers):
+        raise InputError(f"'{in_flight}' should be numbers from 1 on with commas between, such as 32,256")
+    return [Load(in_flight=int(number)) for number in numbers]
 
 
 def bench(plan: BenchPlan, *, out: Path | None) -> bool:

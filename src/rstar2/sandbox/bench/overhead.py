@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 from rstar2.errors import SandboxError
-from rstar2.sandbox.bench.caller import Caller
+from rstar2.sandbox.bench.caller import Caller, Unanswered
 from rstar2.sandbox.bench.tree import ProcessTree
 from rstar2.types import Program, ToolResult, ToolStatus
 
@@ -63,7 +63,7 @@ def fork_floor_s(num_forks: int) -> float:
 async def overhead(
     caller: Caller, tree: ProcessTree, kind: str, *, num_calls: int, in_flight: int
 ) -> Overhead:
-    """Of `num_calls` calls of one kind; SandboxError if a program did not do what it should."""
+    """Of `num_calls` calls of one kind; SandboxError if a program did not do what it should, or is lost."""
     program = Program(code=_timing_itself(_CODE[kind]), time_limit_s=60.0)
     batch_size = min(caller.batch_size, in_flight, num_calls)
     permits = asyncio.Semaphore(in_flight // batch_size)
@@ -73,7 +73,10 @@ async def overhead(
             return list(await caller.call([program] * batch_size))
 
     cpu_before_s, started_s = tree.cpu_s(), time.perf_counter()
-    batches = await asyncio.gather(*(call() for _ in range(num_calls // batch_size)))
+    try:
+        batches = await asyncio.gather(*(call() for _ in range(num_calls // batch_size)))
+    except Unanswered as failure:
+        raise SandboxError(f"a {kind} program is lost ({failure}): check the URL and --api") from failure
     wall_s, cpu_s = time.perf_counter() - started_s, tree.cpu_s() - cpu_before_s
     results = [result for batch in batches for result in batch]
     own_s = sum(_own_cpu_s(kind, result) for result in results) / len(results)

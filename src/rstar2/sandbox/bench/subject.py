@@ -44,7 +44,7 @@ class Subject:
     @contextlib.asynccontextmanager
     async def service(self) -> AsyncIterator[Target]:
         if self.url is not None:
-            yield running_service(self.url, pid=self.pid)
+            yield await running_service(self.url, pid=self.pid)
             return
         async with own_service(num_workers=self.num_workers, isolation=self.isolation) as target:
             yield target

@@ -11,14 +11,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from yarl import URL
 
-from rstar2.errors import SandboxError
+from rstar2.errors import InputError, SandboxError
 from rstar2.sandbox.bench.tree import pid_that_listens
 
 _READY = re.compile(r"ready: (http://\S+)")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_START_LIMIT_S, _STOP_LIMIT_S = 60.0, 30.0
+_CONNECT_LIMIT_S, _START_LIMIT_S, _STOP_LIMIT_S = 10.0, 60.0, 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +33,30 @@ class Target:
     """Where it keeps its temporary files, if we know."""
 
 
-def running_service(url: str, *, pid: int | None = None) -> Target:
-    """At this URL; its process is looked up if it is on this machine and not told."""
-    address = URL(url)
-    if pid is None and address.host in _LOOPBACK and address.port is not None:
-        pid = pid_that_listens(address.port)
+async def running_service(url: str, *, pid: int | None = None) -> Target:
+    """At this URL, where somebody listens; its process is looked up if it is on this machine and not told."""
+    host, port = _host_and_port(url)
+    try:
+        async with asyncio.timeout(_CONNECT_LIMIT_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError as error:  # a timeout is one of them
+        raise SandboxError(
+            f"no service can be reached at {url} ({error or 'no answer'}): start one, or give another URL"
+        ) from error
+    writer.close()
+    if pid is None and host in _LOOPBACK:
+        pid = pid_that_listens(port)
+    elif pid is not None and not psutil.pid_exists(pid):
+        raise InputError(f"there is no process {pid}: give the --pid of the service, or none")
     return Target(url=url, pid=pid)
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    with contextlib.suppress(ValueError):
+        address = URL(url)
+        if address.scheme in ("http", "https") and address.host and address.port:
+            return address.host, address.port
+    raise InputError(f"'{url}' is no server's address: write it as http://HOST:PORT")
 
 
 @contextlib.asynccontextmanager

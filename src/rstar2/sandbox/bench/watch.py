@@ -68,9 +68,13 @@ class Watch:
 
     @property
     def busy_share(self) -> float:
-        """Of all cores of the machine in the measured time, whoever kept them busy."""
+        """Of all cores of the machine in the measured time, whoever kept them busy.
+
+        0 if that was less than a tick of the kernel's clocks, 10 ms.
+        """
         busy_s, idle_s = self._end.busy_s - self._start.busy_s, self._end.idle_s - self._start.idle_s
-        return busy_s / (busy_s + idle_s)
+        passed_s = busy_s + idle_s
+        return busy_s / passed_s if passed_s else 0.0
 
     @property
     def cpu_per_call_s(self) -> float | None:
