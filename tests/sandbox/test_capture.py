@@ -41,6 +41,16 @@ def test_any_bytes_become_text(content: bytes, keep_chars: int) -> None:
     kept.encode()
 
 
+def test_what_lies_before_the_start_does_not_count() -> None:
+    fd = _file(b"vabcd")
+    try:
+        assert both_ends(fd, 4, start=1) == ("abcd", False)
+        assert both_ends(fd, 3, start=1) == ("ab\n[... cut here; 4 bytes in all ...]\nd", True)
+        assert both_ends(fd, 4, start=9) == ("", False)
+    finally:
+        os.close(fd)
+
+
 def test_a_flood_is_not_read_whole() -> None:
     fd = os.memfd_create("test")
     os.pwrite(fd, b"start", 0)

@@ -67,6 +67,20 @@ def test_long_output_keeps_both_ends(run: Run) -> None:
     assert result.stdout == "aaaaa\n[... cut here; 201 bytes in all ...]\nbbbb\n"
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "value"),
+    [
+        ("12345678", ToolStatus.OK, "12345678"),
+        ("123456789", ToolStatus.OUTPUT_LIMIT, "1234\n[... cut here; 9 bytes in all ...]\n6789"),
+    ],
+)
+def test_a_long_value_keeps_both_ends_like_any_output(
+    run: Run, code: str, status: ToolStatus, value: str
+) -> None:
+    result = run(code, output_limit_chars=8)
+    assert (result.status, result.value) == (status, value)
+
+
 def test_a_flood_of_output_is_stopped(run: Run) -> None:
     result = run("while True: print('flood' * 10000)", time_limit_s=10.0)
     assert (result.status, result.exit_code) == (ToolStatus.OUTPUT_LIMIT, None)

@@ -68,13 +68,14 @@ class Capture:
         """What the program wrote, joined with what the zygote saw of its end."""
         stdout, stdout_is_cut = both_ends(self._stdout, self._keep_chars)
         stderr, stderr_is_cut = both_ends(self._stderr, self._keep_chars)
-        status = self._status(reply, stdout_is_cut or stderr_is_cut)
+        value, value_is_cut = self._value()
+        status = self._status(reply, stdout_is_cut or stderr_is_cut or value_is_cut)
         was_stopped = reply.ending is not Ending.EXITED or self._is_overfull()
         return ToolResult(
             status=status,
             stdout=stdout,
             stderr=stderr + _epitaph(reply),
-            value=self._value(),
+            value=value,
             wall_s=reply.wall_s,
             cpu_s=reply.cpu_s,
             exit_code=None if was_stopped else reply.exit_code,
@@ -85,7 +86,7 @@ class Capture:
         assert reply.ending is not Ending.INTERRUPTED, "nobody awaits an interrupted call"
         if reply.ending is Ending.OUT_OF_TIME:
             return ToolStatus.TIME_LIMIT
-        if reply.ending is Ending.OUT_OF_MEMORY or self._says_out_of_memory():
+        if reply.ending is Ending.OUT_OF_MEMORY or self._report_kind() == REPORT_OUT_OF_MEMORY:
             return ToolStatus.MEMORY_LIMIT
         if self._is_overfull():
             return ToolStatus.OUTPUT_LIMIT
@@ -93,9 +94,11 @@ class Capture:
             return ToolStatus.EXCEPTION
         return ToolStatus.OUTPUT_LIMIT if is_cut else ToolStatus.OK
 
-    def _value(self) -> str | None:
-        text, _ = both_ends(self._report, self._keep_chars)
-        return text.removeprefix(REPORT_VALUE.decode()) if text.startswith(REPORT_VALUE.decode()) else None
+    def _value(self) -> tuple[str | None, bool]:
+        """The program's last expression, if it reports one, and whether it was too long."""
+        if self._report_kind() != REPORT_VALUE:
+            return None, False
+        return both_ends(self._report, self._keep_chars, start=len(REPORT_VALUE))
 
     def _fetched_files(self) -> tuple[tuple[str, bytes], ...]:
         """Those that are there, of those that were asked for."""
@@ -103,24 +106,25 @@ class Capture:
         there = dict(parcel.opened(stream, len(self._fetch_files)))
         return tuple((path, there[path]) for path in self._fetch_files if path in there)
 
-    def _says_out_of_memory(self) -> bool:
-        return os.pread(self._report, 1, 0) == REPORT_OUT_OF_MEMORY
+    def _report_kind(self) -> bytes:
+        return os.pread(self._report, 1, 0)
 
     def _is_overfull(self) -> bool:
         return any(os.fstat(fd).st_size >= LARGEST_FILE_BYTES for fd in (self._stdout, self._stderr))
 
 
-def both_ends(fd: int, keep_chars: int) -> tuple[str, bool]:
-    """Text of the file, and whether it was too long: then half of `keep_chars` from either end is kept.
+def both_ends(fd: int, keep_chars: int, *, start: int = 0) -> tuple[str, bool]:
+    """Text of the file from `start` on, and whether it was too long: then half of `keep_chars` from either
+    end is kept.
 
     Reads no more than it must: a flood costs the pool no more than a page. Invalid UTF-8 is replaced.
     """
-    size_bytes = os.fstat(fd).st_size
+    size_bytes = max(0, os.fstat(fd).st_size - start)  # a session may empty its files meanwhile
     most_bytes = min((keep_chars + 1) * _LONGEST_CHARACTER_BYTES, size_bytes)
-    head = os.pread(fd, most_bytes, 0).decode("utf-8", "replace")
+    head = os.pread(fd, most_bytes, start).decode("utf-8", "replace")
     if size_bytes <= most_bytes and len(head) <= keep_chars:
         return head, False
-    tail = os.pread(fd, most_bytes, max(0, size_bytes - most_bytes)).decode("utf-8", "replace")
+    tail = os.pread(fd, most_bytes, start + size_bytes - most_bytes).decode("utf-8", "replace")
     tail_chars = keep_chars // 2
     marker = f"\n[... cut here; {size_bytes} bytes in all ...]\n"
     return head[: keep_chars - tail_chars] + marker + tail[len(tail) - tail_chars :], True
