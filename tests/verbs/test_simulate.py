@@ -8,6 +8,7 @@ from rstar2.rollout.placement.catalog import POLICY_NAMES
 from rstar2.rollout.simulation.scenario import load_scenario
 from rstar2.rollout.simulation.traces import write_traces
 from rstar2.rollout.workload import PAPER_STAGES, draw_step
+from rstar2.verbs import simulate as verb
 
 CLUSTER = """
 seeds = [1, 2]
@@ -50,6 +51,16 @@ def test_nothing_to_play_is_said(tmp_path):
     done = CliRunner().invoke(app, ["simulate", str(path)])
     assert done.exit_code == 2
     assert "no workloads" in done.output
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_played(
+    scenario, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(verb, "play", lambda *_: pytest.fail("was played"))
+    picture = tmp_path / "nowhere" / "picture.svg"
+    done = CliRunner().invoke(app, ["simulate", str(scenario), "--picture", str(picture)])
+    assert done.exit_code == 2
+    assert "give another --picture" in " ".join(done.output.split())
 
 
 def test_the_scenario_of_the_paper_loads():

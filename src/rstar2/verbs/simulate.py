@@ -16,6 +16,7 @@ from rstar2.rollout.simulation.picture import occupancy_svg
 from rstar2.rollout.simulation.scenario import Scenario
 from rstar2.rollout.simulation.traces import read_traces
 from rstar2.rollout.workload import RolloutTrace, draw_step
+from rstar2.verbs.output_file import check_writable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,8 @@ def simulate(scenario: Scenario, *, trace: Path | None = None, picture: Path | N
     """Print the table; with `picture`, draw the last case."""
     if trace is None and not scenario.workloads:
         raise ConfigError("the scenario has no workloads: add a [[workloads]] table, or give --trace")
+    if picture is not None:
+        check_writable(picture, option="--picture")
     recorded = None if trace is None else read_traces(trace)
     cases = drawn_cases(scenario) if recorded is None else iter((recorded_case(scenario, recorded),))
     num_cases = 1 if recorded is not None else len(scenario.workloads) * len(scenario.seeds)
