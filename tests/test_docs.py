@@ -113,6 +113,19 @@ def test_a_command_with_a_slip_is_found(line):
         COMMANDS[program](words)
 
 
+# -- tables ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_have_a_heading_and_the_same_columns_in_every_row(page):
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for table in re.findall(r"(?:^\|.*\n)+", prose, re.MULTILINE):
+        rows = table.splitlines()
+        assert len(rows) > 1, table
+        assert re.fullmatch(r"\|(:?-+:?\|)+", rows[1].replace(" ", "")), table
+        assert len({row.replace(r"\|", "").count("|") for row in rows}) == 1, table
+
+
 # -- names -----------------------------------------------------------------------------------------
 
 
