@@ -1,4 +1,4 @@
-"""The agent loop over a scripted engine, stopped in the middle and started again."""
+"""The agent loop over a scripted engine, which loses some of it, and is started again."""
 
 import asyncio
 from pathlib import Path
@@ -59,10 +59,13 @@ def answers(template: Template, request: GenerationRequest) -> tuple[int, ...]:
 
 
 def played(template: Template, folder: Path, *, failing: str = "") -> tuple[list[list[Record]], int, int]:
-    """(records, rollouts that were advanced, rollouts that were really played)."""
+    """(records, rollouts that were advanced, rollouts that were really played).
+
+    `failing` are the problems, by the letter of each, that the engine fails at.
+    """
     engine = ScriptedEngine(
         lambda request: answers(template, request),
-        is_failure=lambda request: request.group_id == failing,
+        is_failure=lambda request: request.group_id in failing,
     )
     sandbox = FailingPrograms()
     limits = ProgramLimits(time_limit_s=1.0, memory_limit_mb=64, output_limit_chars=100)
@@ -108,13 +111,17 @@ def test_a_second_start_plays_nothing_and_finds_the_same(template, tmp_path):
     assert (again, num_advanced, num_played) == (first, 9, 0)
 
 
-def test_what_was_stopped_goes_on_and_ends_as_if_it_had_not_been(template, tmp_path):
-    with pytest.raises(InfrastructureError, match="every rollout of benchmark was lost"):
-        played(template, tmp_path / "stopped", failing="h")
-    resumed, _, num_played = played(template, tmp_path / "stopped")
+def test_a_problem_that_is_lost_costs_no_other_and_is_played_again(template, tmp_path):
     whole, _, _ = played(template, tmp_path / "whole")
-    assert resumed == whole
-    assert 3 <= num_played <= 9
+    rest, num_advanced, _ = played(template, tmp_path / "lossy", failing="h")
+    assert (rest, num_advanced) == ([*whole[:2], []], 9)
+    mended, num_advanced, num_played = played(template, tmp_path / "lossy")
+    assert (mended, num_advanced, num_played) == (whole, 9, NUM_ROLLOUTS)
+
+
+def test_a_benchmark_of_which_nothing_is_left_says_why(template, tmp_path):
+    with pytest.raises(InfrastructureError, match=r"every rollout of benchmark was lost.*the engine failed"):
+        played(template, tmp_path, failing="ilh")
 
 
 def test_only_the_problems_that_are_missing_are_played(template, tmp_path):

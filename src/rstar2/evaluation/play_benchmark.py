@@ -25,8 +25,9 @@ async def play_benchmark(
     transcripts: Transcripts,
     advance: Advance,
 ) -> list[list[Record]]:
-    """The records of all problems, in order.
+    """The records of all problems, in order: of one that lost rollouts those that are left, perhaps none.
 
+    InfrastructureError if there is not one in all.
     What a rollout draws depends on the run's seed, its problem and its index, so those that were played
     before an interruption and those after are the ones that would have been played without.
     """
@@ -37,8 +38,8 @@ async def play_benchmark(
             for _ in records:
                 advance()
             return records
-        (group,) = await collector.collect(
-            [problem],
+        group = await collector.collect_group(
+            problem,
             num_rollouts=num_rollouts,
             limits=limits,
             label="benchmark",
@@ -50,7 +51,10 @@ async def play_benchmark(
         return records
 
     # All have ended before the engines close: what those leave unfinished must not be taken for lost.
-    return await together(of_problem(number, problem) for number, problem in enumerate(problems))
+    records_P = await together(of_problem(number, problem) for number, problem in enumerate(problems))
+    if problems and not any(records_P):
+        raise collector.all_lost("benchmark")
+    return records_P
 
 
 def _records(tokenizer: Tokenizer, group: Group) -> list[Record]:

@@ -71,7 +71,7 @@ class Collector:
         label: str,
         on_done: OnDone = lambda _: None,
     ) -> list[Group]:
-        """One group of `num_rollouts` per problem, in the given order.
+        """One group of `num_rollouts` per problem, in the given order; InfrastructureError if all were lost.
 
         `label` names the occasion (stage and step, or evaluation): with the run's seed, the problem and
         the index it fixes every random draw of a rollout. A problem may come twice, as a small set does
@@ -83,22 +83,35 @@ class Collector:
             labels.append(f"{label}/{counts[problem.id]}" if problem.id in counts else label)
             counts[problem.id] += 1
         groups = await together(
-            self._group(problem, num_rollouts, limits, own_label, on_done)
+            self.collect_group(
+                problem, num_rollouts=num_rollouts, limits=limits, label=own_label, on_done=on_done
+            )
             for problem, own_label in zip(problems, labels, strict=True)
         )
         if problems and not any(group.rollouts for group in groups):
-            raise InfrastructureError(
-                f"every rollout of {label} was lost, the last one because: {self._last_failure}; "
-                "mend that and start the run again, it goes on from its last checkpoint"
-            )
+            raise self.all_lost(label)
         return groups
 
-    async def _group(
-        self, problem: Problem, num_rollouts: int, limits: RolloutLimits, label: str, on_done: OnDone
+    async def collect_group(
+        self,
+        problem: Problem,
+        *,
+        num_rollouts: int,
+        limits: RolloutLimits,
+        label: str,
+        on_done: OnDone = lambda _: None,
     ) -> Group:
+        """The group of one problem of many; it may come to nothing, which matters only if all do."""
         ended = await together(self._play(problem, i, limits, label, on_done) for i in range(num_rollouts))
         kept = tuple(r for r in ended if r is not None)
         return Group(problem=problem, rollouts=kept, num_dropped=num_rollouts - len(kept))
+
+    def all_lost(self, label: str) -> InfrastructureError:
+        """What to raise when nothing came of an occasion."""
+        return InfrastructureError(
+            f"every rollout of {label} was lost, the last one because: {self._last_failure}; "
+            "mend that and give the same command again, which goes on from what was kept"
+        )
 
     async def _play(
         self, problem: Problem, index: int, limits: RolloutLimits, label: str, on_done: OnDone
