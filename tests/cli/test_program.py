@@ -37,10 +37,11 @@ def run():
     return _run
 
 
-def _stand_in(monkeypatch, verb: str, name: str, action) -> None:
-    """Put `action` in the place of a verb, so that its heavy imports are never reached."""
+def _stand_in(monkeypatch, verb: str, names: str, action) -> None:
+    """Put `action` in the place of a verb's functions, so that its heavy imports are never reached."""
     module = ModuleType(verb)
-    setattr(module, name, action)
+    for name in names.split():
+        setattr(module, name, action)
     monkeypatch.setitem(sys.modules, f"rstar2.verbs.{verb}", module)
 
 
@@ -169,6 +170,43 @@ def test_ctrl_c_ends_with_one_line(run, config, monkeypatch):
     _stand_in(monkeypatch, "train", "run_training", raising(KeyboardInterrupt()))
     result = run("train", str(config))
     assert (result.exit_code, result.stderr) == (130, "\nstopped; run the same command to go on\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verb", "names", "goes_on"),
+    [
+        (["data", "prepare", "CONFIG", "--to", "x"], "prepare_data", "prepare_data", True),
+        (["data", "check", "x.jsonl"], "check_data", "check_data", False),
+        (["eval", "--model", "x", "--benchmark=aime24"], "benchmark", "asked_for examine", True),
+        (["eval", "--model", "x"], "checkpoint", "playing_config", False),
+    ],
+)
+def test_only_what_goes_on_is_said_to_go_on(run, tmp_path, monkeypatch, arguments, verb, names, goes_on):
+    config = tmp_path / "empty.toml"
+    config.touch()
+    _stand_in(monkeypatch, verb, names, raising(KeyboardInterrupt()))
+    result = run(*(str(config) if word == "CONFIG" else word for word in arguments))
+    assert (result.exit_code, "go on" in result.stderr) == (130, goes_on)
+
+
+def test_a_sigterm_ends_a_run_as_ctrl_c_does(config):
+    """A run that waits, as a process of its own; what it has open is closed in its own time."""
+    code = (
+        "import asyncio, sys, types\n"
+        "async def go():\n"
+        "    print('begun', flush=True)\n"
+        "    try: await asyncio.sleep(60)\n"
+        "    finally: await asyncio.sleep(0.01); print('closed', flush=True)\n"
+        "verb = sys.modules['rstar2.verbs.train'] = types.ModuleType('train')\n"
+        "verb.run_training = lambda *_, **__: asyncio.run(go())\n"
+        "import rstar2.cli; rstar2.cli.main()"
+    )
+    command = [sys.executable, "-c", code, "train", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "begun\n"
+        child.terminate()
+        said = child.communicate()
+    assert (child.returncode, *said) == (130, "closed\n", "\nstopped; run the same command to go on\n")
 
 
 def test_a_bug_of_ours_is_not_hidden(run, config, monkeypatch):

@@ -1,6 +1,10 @@
 """Trials are processes: each runs once, in time, and what fails or is stopped leaves the others whole."""
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from rstar2.reproduction.arms import FOUNDATION, Arm
 from rstar2.reproduction.campaign import run_missing
 from rstar2.reproduction.trials import Trial, trials_of
 
+CONFIG = Path(__file__).parents[2] / "configs" / "reproduce.toml"
 ARMS = [Arm(name=name, title=name, foundation=FOUNDATION) for name in ("a", "b")]
 TRIALS = trials_of(ARMS, range(2))
 
@@ -54,12 +59,58 @@ def test_a_trial_that_fails_is_named_with_its_last_words_and_tried_again_next_ti
     assert begun(journal).count("seed-0/foundation") == 1
 
 
+# The first seed's trial runs on until it is told to stop; the second's fails once the first has begun.
+_SLEEPER = """
+import signal, sys, time
+from pathlib import Path
+begun = Path(sys.argv[2]) / "begun"
+if "seed-1" in sys.argv[4]:
+    while not begun.exists(): time.sleep(0.01)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
+begun.touch()
+time.sleep(60)
+"""
+
+
 def test_trials_that_run_beside_a_failure_are_stopped(tmp_path: Path) -> None:
-    program = [
-        sys.executable,
-        "-c",
-        "import sys, time\nif 'seed-1' in sys.argv[4]: sys.exit(3)\ntime.sleep(60)",
-    ]
+    program = [sys.executable, "-c", _SLEEPER]
     with pytest.raises(InfrastructureError, match="seed-1/foundation failed"):
         run_missing(TRIALS, config=tmp_path, root=tmp_path, num_at_once=2, program=program)
-    assert "KeyboardInterrupt" in (tmp_path / "seed-0" / "foundation" / "log.txt").read_text()
+    assert "told to stop" in (tmp_path / "seed-0" / "foundation" / "log.txt").read_text()
+
+
+# `rstar2 reproduce`, with a program of its own in place of `rstar2 train`.
+_CAMPAIGN = """
+import sys
+from functools import partial
+from rstar2.cli import main
+from rstar2.reproduction import run_missing
+from rstar2.verbs import reproduce
+reproduce.run_missing = partial(run_missing, program=[sys.executable, "-c", sys.argv.pop()])
+main()
+"""
+
+
+@pytest.mark.parametrize("on_ctrl_c", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_campaign_that_is_terminated_leaves_no_trial_behind(
+    tmp_path: Path, on_ctrl_c: signal.Handlers
+) -> None:
+    """SIGINT is ignored by what a script starts in the background."""
+    pid_file = tmp_path / "pid"
+    trial = f"import os, time; open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(60)"
+    words = ["reproduce", str(CONFIG), "--to", str(tmp_path / "runs"), "--quick", "--at-once", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _CAMPAIGN, *words, trial],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, on_ctrl_c),
+    ) as campaign:
+        while not pid_file.exists() or not (pid := pid_file.read_text()).endswith("\n"):
+            assert campaign.poll() is None
+            time.sleep(0.01)
+        campaign.terminate()
+        _, errors = campaign.communicate()
+    assert (campaign.returncode, errors) == (130, "\nstopped; run the same command to go on\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)

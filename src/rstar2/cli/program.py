@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +12,18 @@ from typer.core import TyperGroup
 from rstar2.cli import checkpoints, data, machine, reproduction, runs, sandbox
 from rstar2.errors import InputError, Rstar2Error
 
+_TYPED = "rstar2 typed"
+"""Key of the words of the command line, options without their values, in click's notes about a command."""
+_GO_ON = {"train": "train", "reproduce": "reproduce", "data": "prepare", "eval": "--benchmark"}
+"""Commands that go on where they were stopped: the first word of each, and one that it must hold."""
+
 
 class Verbs(TyperGroup):
     """Ends every verb with the exit code and the sentence that its failure calls for."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        ctx.meta[_TYPED] = [word.partition("=")[0] for word in args]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -22,10 +32,19 @@ class Verbs(TyperGroup):
             typer.echo(f"rstar2: {error}", err=True)
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
         except KeyboardInterrupt as stop:
-            goes_on = ctx.invoked_subcommand in ("train", "reproduce")
-            again = "; run the same command to go on" if goes_on else ""
+            typed = ctx.meta.get(_TYPED, [""])
+            again = "; run the same command to go on" if _GO_ON.get(typed[0]) in typed else ""
             typer.echo(f"\nstopped{again}", err=True)
             raise typer.Exit(130) from stop
+
+
+def _like_ctrl_c(_: int, frame: FrameType | None) -> None:
+    """To SIGTERM, which `kill`, `timeout` and schedulers send: all children are ended then, too.
+
+    Not by raising SIGINT: what a script starts in the background ignores it.
+    """
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
+    (on_ctrl_c if callable(on_ctrl_c) else signal.default_int_handler)(signal.SIGINT, frame)
 
 
 _COMPUTE_DEFAULTS = {
@@ -75,6 +94,7 @@ def main() -> None:
     # Who starts us may ignore it, as Ray's workers do, and that is inherited: we would never learn how our
     # own children have ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _like_ctrl_c)
     for name, value in _COMPUTE_DEFAULTS.items():
         os.environ.setdefault(name, value)
     # A hub that cannot be reached is one sentence of ours, not twenty lines of its client's retries.

@@ -4,7 +4,6 @@ Every trial is an ordinary training run, which goes on from its last checkpoint:
 again does what is left. A trial that fails ends the campaign, after those that run were stopped.
 """
 
-import signal
 import subprocess
 import sys
 import time
@@ -67,10 +66,13 @@ def _conclude(trial: Trial, process: subprocess.Popen[bytes], root: Path) -> Non
 
 
 def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """As Ctrl-C does, so that they close their sandboxes."""
+    """In good order, so that they close their sandboxes.
+
+    By SIGTERM: they ignore SIGINT if we do, as what a script starts in the background does.
+    """
     left = list(processes)
     for process in left:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
     for process in left:
         try:
             process.wait(_STOP_LIMIT_S)
