@@ -111,5 +111,6 @@ def test_problems_solved_in_every_attempt_are_mastered_and_no_others() -> None:
         group("mostly", [1.0, 0.0]),
         group("never", [0.0, 0.0]),
         group("lost", [], num_dropped=2),
+        group("lost but for a right one", [1.0], num_dropped=1),
     ]
-    assert unmastered(groups) == ("mostly", "never", "lost")
+    assert unmastered(groups) == ("mostly", "never", "lost", "lost but for a right one")

@@ -69,6 +69,6 @@ def _windows(history: Sequence[StepOutcome], rule: ExitRule) -> range:
 def unmastered(groups: Iterable[Group]) -> tuple[str, ...]:
     """Ids of problems that were not solved in every attempt (paper 4.3: 8 of 8 are dropped).
 
-    Never-solved problems stay. A group that lost all its rollouts to infrastructure stays as well.
+    Never-solved problems stay. So do those that lost an attempt to infrastructure: it was not a right one.
     """
-    return tuple(g.problem.id for g in groups if not g.rollouts or min(g.rewards) < 1.0)
+    return tuple(g.problem.id for g in groups if g.num_dropped or min(g.rewards) < 1.0)
