@@ -75,6 +75,18 @@ def test_only_regular_files_are_fetched(
     assert _fetch(stream_fd, *names) == (("file", b"content"), ("link", b"content"))
 
 
+def test_what_is_asked_for_is_closed_again_whatever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream_fd: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_bytes(b"content")
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    open_before = os.listdir("/proc/self/fd")
+    _fetch(stream_fd, "file", "folder", "pipe")
+    assert os.listdir("/proc/self/fd") == open_before
+
+
 def test_a_file_without_room_is_left_out_and_a_smaller_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream_fd: int
 ) -> None:

@@ -48,12 +48,15 @@ def fetch_files_here(fd: int, largest_stream_bytes: int) -> None:
 
 def _append_file(path: bytes, fd: int, room_bytes: int) -> int:
     """Number of bytes appended. Opening must not wait: a named pipe may be there instead of a file."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        facts = os.fstat(file.fileno())
+    source = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        facts = os.fstat(source)
         size_bytes = _HEAD.size + len(path) + facts.st_size
         if not stat.S_ISREG(facts.st_mode) or size_bytes > room_bytes:
             return 0
-        return _write_whole(fd, _packed_file(path, file.read(facts.st_size)))
+        return _write_whole(fd, _packed_file(path, os.pread(source, facts.st_size, 0)))
+    finally:
+        os.close(source)
 
 
 def _packed_file(path: bytes, content: bytes) -> bytes:
