@@ -1,4 +1,5 @@
 import asyncio
+import threading
 
 import pytest
 import torch
@@ -34,3 +35,30 @@ def test_nothing_comes_before_a_single_token():
         head_dim=4, mlp_size=8, max_positions=8, seed=0,
     )  # fmt: skip
     assert asyncio.run(Reader(model)([3])) == []
+
+
+def test_a_text_whose_reader_hung_up_is_read_to_its_end_before_the_next(monkeypatch):
+    monkeypatch.setattr(Reader, "_read", lambda reader, token_ids: read(token_ids))
+    begun: list[int] = []
+    may_end = threading.Event()
+
+    def read(token_ids: list[int]) -> list[int]:
+        begun.append(token_ids[0])
+        may_end.wait()
+        return token_ids
+
+    async def run() -> None:
+        reader = Reader(torch.nn.Identity())
+        given_up = [asyncio.create_task(reader([number])) for number in (1, 2, 3)]
+        while not begun:
+            await asyncio.sleep(0.001)
+        for task in given_up:
+            task.cancel()
+        last = asyncio.create_task(reader([4]))
+        await asyncio.sleep(0.05)  # more than a free thread takes to begin
+        num_begun = len(begun)
+        may_end.set()
+        assert await last == [4]
+        assert (num_begun, begun) == (1, [1, 4])
+
+    asyncio.run(run())

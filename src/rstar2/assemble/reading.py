@@ -7,6 +7,7 @@ Shape suffixes: T tokens, C of them at a time, D hidden size, V vocabulary.
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -22,15 +23,18 @@ _CHUNK_TOKENS = 512
 
 
 class Reader:
-    """Implements `serving.Read`: one text at a time, in a thread of its own."""
+    """Implements `serving.Read`: one text at a time, in a thread of its own.
+
+    A thread cannot be stopped: whoever gives up amid a text leaves it to be read to its end, and the next one
+    waits for that. Texts that are given up before their turn are never read.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model.eval()
-        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
 
     async def __call__(self, token_ids: Sequence[int]) -> list[ReadToken]:
-        async with self._turn:
-            return await asyncio.to_thread(self._read, token_ids)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, token_ids)
 
     @torch.inference_mode()
     def _read(self, token_ids: Sequence[int]) -> list[ReadToken]:
