@@ -43,6 +43,15 @@ def test_only_the_last_few_are_kept(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
 
 
+def test_what_was_just_written_stays_though_a_torn_one_of_a_later_step_is_there(tmp_path: Path) -> None:
+    (checkpoint(tmp_path, 20, keep=1) / "state.json").unlink()
+    written = checkpoint(tmp_path, 5, keep=1)
+    assert [*tmp_path.iterdir()] == [written]
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 5
+
+
 @pytest.mark.parametrize("victim", ["manifest.json", "state.json", "nested/weights.bin"])
 @pytest.mark.parametrize("damage", ["missing", "cut short", "changed"])
 def test_a_torn_checkpoint_does_not_count(tmp_path: Path, victim: str, damage: str) -> None:

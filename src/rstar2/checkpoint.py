@@ -7,7 +7,7 @@
         manifest.json                format, step, SHA-256 of each file above
 
 An older checkpoint is removed only after the newer one is in place, so one that can be read exists at all
-times. What is in it is not decided here.
+times. One process at a time writes a folder. What is in it is not decided here.
 """
 
 import hashlib
@@ -40,7 +40,10 @@ class Checkpoint:
 def write(
     folder: Path, *, step: int, state: Mapping[str, Any], save: Callable[[Path], None], keep: int = 2
 ) -> Path:
-    """Write the checkpoint of `step` aside, rename it into place, and keep the newest `keep`."""
+    """Write the checkpoint of `step` aside, rename it into place, and keep it and the `keep` - 1 before it.
+
+    Those of later steps go too: a run that writes this one passed over them, as they are torn.
+    """
     assert keep >= 1
     final = folder / f"step-{step:08d}"  # zeros, so that names sort as numbers
     partial = folder / f".{final.name}.partial"
@@ -60,8 +63,10 @@ def write(
         _flush(folder)
     except OSError as error:
         raise CheckpointError(f"{final} could not be written ({error}); check space and rights") from error
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old)
+    steps = sorted(folder.glob("step-*"))
+    end = steps.index(final) + 1
+    for other in steps[: max(0, end - keep)] + steps[end:]:
+        shutil.rmtree(other)
     return final
 
 
