@@ -86,6 +86,9 @@ def evaluate(
         return
     if data or out or keep:
         raise InputError("--data, --out and --keep are not for a --benchmark: give --file and --folder")
+    from rstar2.evaluation import benchmarks
+
+    benchmarks.benchmark(benchmark)  # a mistyped one is said before torch is loaded
     from rstar2.verbs.benchmark import asked_for, examine
 
     resolved, asked = asked_for(

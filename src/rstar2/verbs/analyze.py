@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rstar2.assemble.scoring import Scorer, new_scorer
 from rstar2.console import BarWatcher, console, plain_table, printable, progress_bar
 from rstar2.errors import InputError
 from rstar2.evaluation.behaviour.analysis import Behaviour, Played, behaviour
@@ -20,6 +20,9 @@ from rstar2.evaluation.behaviour.recorded import Record, RecordedRollout
 from rstar2.evaluation.behaviour.tables import TextTable, tables
 from rstar2.telemetry import JsonLines
 from rstar2.verbs.checkpoint import playing_config
+
+if TYPE_CHECKING:
+    from rstar2.assemble.scoring import Scorer
 
 _ENTROPIES = "entropies.jsonl"
 _ROLLOUTS_AT_ONCE = 16
@@ -114,6 +117,8 @@ def _drawn(records: Sequence[Record], inquiry: Inquiry) -> Sequence[Record]:
 
 def _played(asked: Recording, records: Sequence[Record], temperature: float, watcher: BarWatcher) -> Played:
     watcher.begin(f"{asked.phase}: loading", 1)
+    from rstar2.assemble.scoring import new_scorer  # torch takes seconds: what is mistyped is said before
+
     scorer = new_scorer(playing_config(asked.model, None, {}))
     rollouts = [RecordedRollout.of(record, scorer.tokenizer) for record in records]
     watcher.begin(f"{asked.phase}: entropies", len(rollouts))
@@ -122,7 +127,7 @@ def _played(asked: Recording, records: Sequence[Record], temperature: float, wat
 
 
 def _scored_rollouts(
-    scorer: Scorer, rollouts: Sequence[RecordedRollout], temperature: float, watcher: BarWatcher
+    scorer: "Scorer", rollouts: Sequence[RecordedRollout], temperature: float, watcher: BarWatcher
 ) -> Iterator[ScoredRollout]:
     for start in range(0, len(rollouts), _ROLLOUTS_AT_ONCE):
         some = rollouts[start : start + _ROLLOUTS_AT_ONCE]
