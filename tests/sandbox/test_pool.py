@@ -11,12 +11,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rstar2.errors import SandboxError
+from rstar2.errors import InputError, SandboxError
 from rstar2.sandbox import WorkerPool, cgroup, slot
 from rstar2.sandbox.jail import Isolation
 from rstar2.types import Program, ToolResult, ToolStatus
 
 Run = Callable[..., ToolResult]
+
+
+def test_more_workers_than_there_are_uids_for_are_refused_at_once() -> None:
+    with pytest.raises(InputError, match="at most 4096"):
+        WorkerPool(num_workers=4097)
 
 
 def test_an_endless_loop_ends_at_its_limit_with_its_output(run: Run) -> None:

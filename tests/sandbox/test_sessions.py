@@ -274,6 +274,11 @@ def test_random_numbers_are_the_same_after_a_rebuild_and_differ_between_sessions
     runner.run(scenario())
 
 
+def test_more_live_sessions_than_there_are_uids_for_are_refused_at_once(pool: WorkerPool) -> None:
+    with pytest.raises(InputError, match="at most 4096"):
+        SessionPool(pool, max_live=4097)
+
+
 def test_more_sessions_than_live_ones_lose_no_state(
     runner: asyncio.Runner, open_sessions: Callable[..., SessionPool]
 ) -> None:

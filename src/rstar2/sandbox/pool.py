@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rstar2.errors import SandboxError
+from rstar2.errors import InputError, SandboxError
 from rstar2.sandbox import cgroup
 from rstar2.sandbox.capture import LARGEST_FILE_BYTES, Capture
-from rstar2.sandbox.jail import Isolation
+from rstar2.sandbox.jail import MOST_WORKERS, Isolation
 from rstar2.sandbox.nursery import Nursery
 from rstar2.sandbox.paths import check_files
 from rstar2.sandbox.slot import Slot, SlotDied
@@ -56,6 +56,10 @@ class WorkerPool:
         `libraries` are imported before any program runs; fewer of them make a call cheaper.
         """
         self.num_workers = num_workers or 4 * (os.cpu_count() or 1)
+        if self.num_workers > MOST_WORKERS:
+            raise InputError(
+                f"{self.num_workers} workers are too many for one pool: use at most {MOST_WORKERS}"
+            )
         self.isolation = isolation or Isolation.default()
         self._folder = Path(tempfile.mkdtemp(prefix=cgroup.POOL_PREFIX))
         self._nursery = Nursery(self._folder, self.isolation, libraries)

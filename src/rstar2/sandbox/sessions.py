@@ -14,8 +14,10 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from rstar2.errors import InputError
 from rstar2.sandbox.history import NEXT, CellResult, Place, SessionsFull, bytes_to_remember
 from rstar2.sandbox.interpreter import Interpreter
+from rstar2.sandbox.jail import MOST_WORKERS
 from rstar2.sandbox.paths import check_files
 from rstar2.sandbox.pool import WorkerPool
 from rstar2.sandbox.session import Session
@@ -43,6 +45,8 @@ class SessionPool:
         """Live for `idle_s` after a cell, remembered `forget_s` longer; `max_bytes` of cells in all."""
         self._pool = pool
         self._max_live = max(max_live, pool.num_workers)
+        if self._max_live > MOST_WORKERS:
+            raise InputError(f"{max_live} live sessions are too many: use at most {MOST_WORKERS}")
         self._idle_s = idle_s
         self._forget_s = forget_s
         self._max_bytes = max_bytes
