@@ -1,8 +1,10 @@
 """From what a client sent to the tokens that the model goes on from."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from rstar2.protocol.tokenizer import HuggingFaceTokenizer
 from rstar2.serving.refusal import Refusal
@@ -15,17 +17,37 @@ Shown = Mapping[str, Any]
 def chat_prompt(
     tokenizer: HuggingFaceTokenizer, messages: Sequence[Message], tools: Sequence[Shown]
 ) -> tuple[int, ...]:
-    """The conversation in the checkpoint's own chat template, up to where the assistant begins to write."""
+    """The conversation in the checkpoint's own chat template, up to where the assistant begins to write.
+
+    Control tokens in what a tool returned are ordinary characters, as in a rollout (`Template.bridge`): a
+    page that a tool fetched cannot end its message and go on as the system.
+    """
+    mark = uuid4().hex  # stands for such texts in the rendered conversation; nobody who writes one knows it
+    untrusted = {
+        place: message.text
+        for place, message in enumerate(messages)
+        if message.role == "tool" and tokenizer.has_control_token(message.text)
+    }
+    shown = [
+        {**_shown(message), "content": f"{mark}.{place}."} if place in untrusted else _shown(message)
+        for place, message in enumerate(messages)
+    ]
+    trusted, *rest = re.split(rf"{mark}\.(\d+)\.", _rendered(tokenizer, shown, tools))
+    token_ids = tokenizer.encode(trusted)
+    for place, trusted in zip(rest[::2], rest[1::2], strict=True):
+        token_ids += tokenizer.encode_untrusted(untrusted[int(place)]) + tokenizer.encode(trusted)
+    return _checked(token_ids, tokenizer, "messages")
+
+
+def _rendered(tokenizer: HuggingFaceTokenizer, messages: Sequence[Shown], tools: Sequence[Shown]) -> str:
     try:
-        text = tokenizer.hf.apply_chat_template(
-            [_shown(message) for message in messages],
-            tools=list(tools) or None,
-            add_generation_prompt=True,
-            tokenize=False,
+        return str(
+            tokenizer.hf.apply_chat_template(
+                list(messages), tools=list(tools) or None, add_generation_prompt=True, tokenize=False
+            )
         )
     except Exception as error:  # jinja raises many kinds: the template does not take these messages
         raise Refusal(f"the chat template does not take these messages: {error}", param="messages") from error
-    return _checked(tokenizer.encode(text), tokenizer, "messages")
 
 
 def plain_prompt(tokenizer: HuggingFaceTokenizer, prompt: str | Sequence[int]) -> tuple[int, ...]:
