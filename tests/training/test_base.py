@@ -1,11 +1,15 @@
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rstar2 import checkpoint
 from rstar2.config import parse_config
 from rstar2.protocol.template import Template, call_text
 from rstar2.training import base
-from rstar2.training.base import base_key, tiny_tokenizer
+from rstar2.training.base import base_key, keep_base, tiny_tokenizer
 from rstar2.types import Problem
 
 PROBLEMS = [
@@ -53,3 +57,41 @@ def test_a_tokenizer_that_a_kill_left_half_written_is_made_anew(
     made = tiny_tokenizer(parse_config({}), PROBLEMS, tmp_path / "tokenizer")
     kept = tiny_tokenizer(parse_config({}), PROBLEMS, tmp_path / "tokenizer")
     assert kept.encode("Find the GCD") == made.encode("Find the GCD")
+
+
+def save_as(name: str) -> Callable[[Path], None]:
+    def save(folder: Path) -> None:
+        (folder / "weights").write_text(name)
+
+    return save
+
+
+_SECOND_RUN = """
+import sys
+from pathlib import Path
+from rstar2.training.base import keep_base
+keep_base(Path(sys.argv[1]), steps=7, save=lambda folder: (folder / "weights").write_text("second"))
+"""
+
+
+def test_two_runs_that_make_the_same_base_at_once_keep_the_first_one_that_is_done(tmp_path: Path) -> None:
+    def save_while_another_run_does(folder: Path) -> None:
+        (folder / "weights").write_text("first")
+        subprocess.run([sys.executable, "-c", _SECOND_RUN, str(tmp_path)], check=True)
+        (folder / "optimizer").write_text("first")
+
+    keep_base(tmp_path, steps=7, save=save_while_another_run_does)
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert [path.name for path in tmp_path.iterdir()] == [found.path.name]
+    assert (found.path / "weights").read_text() == "second"
+
+
+def test_a_torn_base_is_replaced(tmp_path: Path) -> None:
+    keep_base(tmp_path, steps=7, save=save_as("old"))
+    (torn,) = tmp_path.glob("step-*/weights")
+    torn.write_text("torn")
+    keep_base(tmp_path, steps=7, save=save_as("new"))
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert (found.path / "weights").read_text() == "new"

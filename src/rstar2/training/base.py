@@ -1,10 +1,11 @@
-"""The identity of the tiny base: its tokenizer, and a name that changes whenever its making changes."""
+"""The tiny base between runs: its tokenizer, its cache, and a name that changes whenever its making does."""
 
 import hashlib
 import json
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import rstar2.corpus as corpus
@@ -63,6 +64,29 @@ def _keep(tokenizer: HuggingFaceTokenizer, folder: Path) -> None:
     tokenizer.save(aside)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
+
+
+def keep_base(cache: Path, *, steps: int, save: Callable[[Path], None]) -> None:
+    """Put the pre-trained weights into the cache, which runs that made the same ones may fill at this moment.
+
+    The first one stays, since others may be reading it; only a torn one is replaced.
+    """
+    aside = cache / f".{os.getpid()}.partial"
+    try:
+        made = checkpoint.write(aside, step=steps, state={}, save=save)
+        _put(made, cache)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put(made: Path, cache: Path) -> None:
+    final = cache / made.name
+    try:
+        made.rename(final)
+    except OSError:  # one is there
+        if checkpoint.latest(cache) is None:
+            shutil.rmtree(final)
+            made.rename(final)
 
 
 def _chat_samples(config: RunConfig, problems: list[Problem], rng: random.Random) -> list[str]:

@@ -14,6 +14,7 @@ from rstar2 import checkpoint
 from rstar2.config import StageSection
 from rstar2.evaluation.evaluate import evaluation_limits, pass_at_1_by_task, summarise
 from rstar2.ports import Objective, OptimizerKind
+from rstar2.training.base import keep_base
 from rstar2.training.parts import Parts
 from rstar2.training.progress import Progress
 from rstar2.training.reinforce import Reinforcement
@@ -80,7 +81,7 @@ class TrainingRun:
         steps = self.parts.config.pretraining.steps
         await self._supervise("base", pretraining_samples(self.parts), steps=steps)
         await self._progress.save()
-        checkpoint.write(cache, step=steps, state={}, save=self.parts.learner.save, keep=1)
+        keep_base(cache, steps=steps, save=self.parts.learner.save)
 
     async def _supervise(self, name: str, samples_of: SamplesOfStep, *, steps: int) -> None:
         config, state = self.parts.config, self.state
