@@ -50,13 +50,12 @@ def test_two_that_agree_are_enough():
     assert "What is 3 + 4?" in model.prompts[0]
 
 
-def test_a_problem_that_the_model_refuses_is_not_confirmed():
+def test_a_problem_that_the_model_refuses_has_no_outcome():
     class Refusing:
         async def replies(self, messages, *, count):
             return None
 
-    section = LabelCheckSection()
-    assert not is_confirmed(asyncio.run(agreement(Refusing(), PROBLEM, section)), section)
+    assert asyncio.run(agreement(Refusing(), PROBLEM, LabelCheckSection())) is None
 
 
 @pytest.mark.parametrize(

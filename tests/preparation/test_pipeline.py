@@ -47,6 +47,13 @@ class Answering:
         return ["ANEW \\boxed{4}"] * count
 
 
+class Refusing:
+    """A served model that refuses everything."""
+
+    async def replies(self, messages, *, count):
+        return None
+
+
 class KilledError(BaseException):
     """Nothing may handle it."""
 
@@ -168,6 +175,18 @@ def test_what_is_to_be_written_anew_is(write, published, tmp_path):
     assert [m["content"] for m in by_source["tulu3"]] == ["Name a fruit.", "ANEW \\boxed{4}"]
     assert [m["content"] for m in by_source["nemotron"]] == ["ANEW \\boxed{4}", "Hello."]
     assert writer.num_asked == 2
+
+
+def test_what_the_model_refuses_is_counted_and_asked_again_the_next_time(write, published, tmp_path):
+    config = files_config(write, published)
+    manifest, _ = prepared(config, tmp_path / "data", checker=Refusing(), writer=Refusing())
+    dropped = {count.name: count.filters[-2] for count in (*manifest.conversations, *manifest.problems)}
+    for name in ("aops", "tulu3", "nemotron"):
+        last = dropped[name]
+        assert (last.name, last.num_before, last.num_after) == ("refused by the model", 1, 0)
+    prepared(config, tmp_path / "data", checker=Answering(), writer=Answering())
+    assert len(records(tmp_path / "data/problems.jsonl")) == 3
+    assert len(records(tmp_path / "data/sft.jsonl")) == 7
 
 
 @pytest.mark.parametrize("num_at_once", [1, 7])

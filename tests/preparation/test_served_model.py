@@ -108,8 +108,44 @@ def test_a_server_that_stays_away_is_an_error_of_the_world():
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_request_that_is_refused_has_no_replies(status):
-    assert ask(failing(status)) == (None, [])
+def test_a_request_that_is_refused_has_no_replies(status, caplog):
+    assert ask(failing(status), failing(503), good) == (None, [1])  # a greeting is answered
+    assert f"refuses a request, perhaps more ({status}: " in caplog.text
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_settings_that_are_refused_are_wrong_input(status):
+    with pytest.raises(
+        InputError, match=f"refuses every request \\({status}: .*no.*mend max_tokens, token_l"
+    ):
+        ask(failing(status))
+
+
+def test_the_settings_are_tried_once_however_many_requests_are_refused():
+    num_greetings = 0
+
+    def hates_hate(body: dict[str, Any], request: web.Request) -> web.Response:
+        nonlocal num_greetings
+        num_greetings += body["messages"][0]["content"] == "Say hello."
+        return failing(400)(body, request) if "hate" in str(body) else good(body, request)
+
+    async def asking() -> list[Any]:
+        async with serving(hates_hate) as url, ServedModel(ServedModelSection(url=url, model="m")) as model:
+            hateful = [{"role": "user", "content": "hate"}]
+            return await asyncio.gather(*(model.replies(hateful, count=1) for _ in range(9)))
+
+    assert asyncio.run(asking()) == [None] * 9
+    assert num_greetings == 1
+
+
+def test_the_limit_of_tokens_goes_by_the_name_that_the_server_knows():
+    (said,), _ = ask(lambda body, _: completion(str(body)), token_limit="max_completion_tokens", max_tokens=9)
+    assert "'max_completion_tokens': 9" in said
+    assert "'max_tokens'" not in said
+
+
+def test_an_answer_that_is_no_json_is_asked_for_again():
+    assert ask(lambda body, request: web.Response(text="<html>"), good) == (["a", ""], [1])
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -70,6 +70,8 @@ class ServedModelSection(Section):
     top_p: float = Field(0.95, gt=0, le=1)
     max_tokens: int = Field(16_384, ge=1)
     """Of one reply."""
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Under which name the server takes `max_tokens`; OpenAI's reasoning models know the second alone."""
     reply_limit_s: float = Field(3600.0, gt=0)
     """From a request to the end of its reply."""
     patience_s: float = Field(600.0, ge=0)

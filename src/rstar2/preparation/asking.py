@@ -11,19 +11,23 @@ Item = TypeVar("Item")
 
 async def ask_all(
     items: Iterable[tuple[str, Item]],
-    ask: Callable[[Item], Awaitable[Mapping[str, Any]]],
+    ask: Callable[[Item], Awaitable[Mapping[str, Any] | None]],
     journal: Journal,
     *,
     num_at_once: int,
     on_answer: Callable[[], None],
 ) -> None:
-    """Answers those (id, item) pairs that the journal does not have; the first failure ends it all."""
+    """Answers those (id, item) pairs that the journal does not have; the first failure ends it all.
+
+    None is no answer: the journal stays without one, so that it is asked for again the next time.
+    """
     waiting = iter(items)
 
     async def work() -> None:
         for key, item in waiting:
             if key not in journal:
-                journal.add(key, await ask(item))
+                if (answer := await ask(item)) is not None:
+                    journal.add(key, answer)
                 on_answer()
 
     workers = [asyncio.create_task(work()) for _ in range(num_at_once)]

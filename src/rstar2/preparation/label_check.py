@@ -30,15 +30,15 @@ class Agreement:
         return cls(record["answers"], record["agreeing"])
 
 
-async def agreement(model: Asked, problem: Problem, section: LabelCheckSection) -> Agreement:
-    """Of as many answers as it takes; of none that agree if the model refuses the problem."""
+async def agreement(model: Asked, problem: Problem, section: LabelCheckSection) -> Agreement | None:
+    """Of as many answers as it takes; None if the model refuses the problem."""
     asked = [{"role": "user", "content": section.prompt.replace("{question}", problem.question)}]
     now = Agreement(0, 0)
     while not is_certain(now, section):
         count = min(section.answers_per_request, section.answers - now.num_answers)
         replies = await model.replies(asked, count=count)
         if replies is None:
-            return Agreement(section.answers, now.num_agreeing)
+            return None
         agreeing = sum(answered(reply) == problem.answer for reply in replies[:count])
         now = Agreement(now.num_answers + len(replies[:count]), now.num_agreeing + agreeing)
     return now

@@ -55,6 +55,11 @@ class Manifest:
         return asdict(self)
 
 
+def refusals(num_asked: int, num_answered: int) -> FilterCount:
+    """The filter that a served model is by what it does not answer; the next preparation asks again."""
+    return FilterCount(name="refused by the model", num_before=num_asked, num_after=num_answered)
+
+
 def counts_of_drops(num_rows: int, drops: Sequence[tuple[str, int]]) -> tuple[FilterCount, ...]:
     """Filter after filter, from how many each dropped; those that dropped none are left out but the first."""
     counts: list[FilterCount] = []

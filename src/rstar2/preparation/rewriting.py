@@ -13,15 +13,15 @@ from rstar2.preparation.served_model import Asked
 
 async def rewritten(
     model: Asked, spoken: Dialogue, what: Literal["responses", "prompts"], section: RewritingSection
-) -> str:
-    """The new text; empty if the model refuses."""
+) -> str | None:
+    """The new text; None if the model refuses."""
     if what == "responses":
         asked = list(spoken.messages[:-1])
     else:
         prompt = spoken.messages[_prompt_place(spoken)]["content"]
         asked = [said("user", section.prompt.replace("{prompt}", prompt))]
     replies = await model.replies(asked, count=1)
-    return replies[0].strip() if replies else ""
+    return replies[0].strip() if replies else None
 
 
 def with_text(spoken: Dialogue, what: Literal["responses", "prompts"], text: str) -> Dialogue | None:

@@ -9,7 +9,7 @@ from rstar2.preparation.columns import rows_of
 from rstar2.preparation.job import Job, skipped
 from rstar2.preparation.journal import Journal
 from rstar2.preparation.label_check import Agreement, agreement, is_confirmed
-from rstar2.preparation.manifest import SourceCount
+from rstar2.preparation.manifest import SourceCount, refusals
 from rstar2.preparation.questions import Cleaned, clean_problems, merged
 from rstar2.preparation.served_model import Asked
 from rstar2.preparation.shards import Shard, fingerprint, write_unless_empty
@@ -72,7 +72,7 @@ async def _with_confirmed_labels(
             num_at_once=section.num_requests,
             on_answer=job.progress.advance,
         )
-        said = {_key(problem): Agreement.of_record(journal[_key(problem)]) for problem in doubted}
+        said = {key: Agreement.of_record(journal[key]) for key in map(_key, doubted) if key in journal}
     return [
         _confirmed(found, count, said, section) if check else (found, count)
         for (found, count), check in zip(cleaned, is_checked, strict=True)
@@ -82,12 +82,15 @@ async def _with_confirmed_labels(
 def _confirmed(
     found: list[Problem], count: SourceCount, said: dict[str, Agreement], section: LabelCheckSection
 ) -> Cleaned:
-    kept = [problem for problem in found if is_confirmed(said[_key(problem)], section)]
-    return kept, count.filtered(FilterCount(name="label check", num_before=len(found), num_after=len(kept)))
+    answered = [problem for problem in found if _key(problem) in said]
+    kept = [problem for problem in answered if is_confirmed(said[_key(problem)], section)]
+    checked = FilterCount(name="label check", num_before=len(answered), num_after=len(kept))
+    return kept, count.filtered(refusals(len(found), len(answered))).filtered(checked)
 
 
-async def _record(checker: Asked, section: LabelCheckSection, problem: Problem) -> dict[str, int]:
-    return (await agreement(checker, problem, section)).as_record()
+async def _record(checker: Asked, section: LabelCheckSection, problem: Problem) -> dict[str, int] | None:
+    found = await agreement(checker, problem, section)
+    return None if found is None else found.as_record()
 
 
 def _key(problem: Problem) -> str:

@@ -2,10 +2,12 @@
 
 What the server cannot do now (no connection, 429, 5xx, no answer in time) is tried again for as long as
 `patience_s`; then it is an EngineError, and what was answered before is kept by whoever asked. What it says
-to be wrong with one request (400, 413, 422) is None: no answer. Any other refusal is an error of the input.
+to be wrong with one request (400, 413, 422) is None: no answer. Any other refusal is an error of the input,
+and so are settings that it does not take, which show in that it refuses even a greeting with them.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
@@ -19,6 +21,9 @@ _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _BAD_REQUEST = (400, 413, 422)
 _LONGEST_QUOTE_CHARS = 300
+_GREETING = ({"role": "user", "content": "Say hello."},)
+
+log = logging.getLogger(__name__)
 
 ChatMessages = Sequence[Mapping[str, Any]]
 
@@ -43,6 +48,8 @@ class ServedModel:
         self._section = section
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._sleep = sleep
+        self._takes_settings = False
+        self._greeting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
@@ -56,16 +63,41 @@ class ServedModel:
         await self._http.close()
 
     async def replies(self, messages: ChatMessages, *, count: int) -> list[str] | None:
-        """As `Asked` says."""
-        section, pause_s = self._section, _FIRST_PAUSE_S
-        body = {
+        """As `Asked` says; InputError if it is the settings that are refused, and not these messages."""
+        try:
+            return await self._patiently(self._body(messages, count))
+        except _Refused as refusal:
+            await self._greet(count, refusal)
+            return None
+
+    async def _greet(self, count: int, refusal: "_Refused") -> None:
+        """Once. A refusal comes sooner than any answer, so that none has come yet says nothing."""
+        async with self._greeting:
+            if self._takes_settings:
+                return
+            try:
+                await self._patiently(self._body(_GREETING, count))
+            except _Refused as error:
+                raise InputError(
+                    f"{self._section.url} refuses every request ({error}): mend max_tokens, token_limit, "
+                    "temperature, top_p or answers_per_request"
+                ) from error
+            self._takes_settings = True
+            log.warning("the model at %s refuses a request, perhaps more (%s)", self._section.url, refusal)
+
+    def _body(self, messages: ChatMessages, count: int) -> dict[str, Any]:
+        section = self._section
+        return {
             "model": section.model,
             "messages": list(messages),
             "n": count,
             "temperature": section.temperature,
             "top_p": section.top_p,
-            "max_tokens": section.max_tokens,
+            section.token_limit: section.max_tokens,
         }
+
+    async def _patiently(self, body: Mapping[str, Any]) -> list[str]:
+        section, pause_s = self._section, _FIRST_PAUSE_S
         give_up_at = time.monotonic() + section.patience_s
         while True:
             try:
@@ -79,17 +111,25 @@ class ServedModel:
             await self._sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def _once(self, body: Mapping[str, Any]) -> list[str] | None:
+    async def _once(self, body: Mapping[str, Any]) -> list[str]:
         url = self._section.url.rstrip("/") + "/chat/completions"
         async with self._http.post(url, json=body) as response:
-            if response.status in _BAD_REQUEST:
-                return None
             if response.status == 429 or response.status >= 500:
                 raise _Busy(f"HTTP {response.status}")
             if response.status != 200:
-                said = (await response.text())[:_LONGEST_QUOTE_CHARS]
-                raise InputError(f"{url} refuses ({response.status}: {said}): mend url, model or token_file")
-            return _texts(await response.json(content_type=None))
+                said = f"{response.status}: {(await response.text())[:_LONGEST_QUOTE_CHARS]}"
+                if response.status in _BAD_REQUEST:
+                    raise _Refused(said)
+                raise InputError(f"{url} refuses ({said}): mend url, model or token_file")
+            try:
+                answer = await response.json(content_type=None)
+            except ValueError as error:
+                raise _Busy("an answer that is no JSON") from error
+            return _texts(answer)
+
+
+class _Refused(Exception):
+    """Asking again is of no use."""
 
 
 class _Busy(Exception):

@@ -13,7 +13,7 @@ from rstar2.preparation.conversations import clean_conversations
 from rstar2.preparation.dialogue import Dialogue
 from rstar2.preparation.job import Job, skipped
 from rstar2.preparation.journal import Journal
-from rstar2.preparation.manifest import SourceCount
+from rstar2.preparation.manifest import SourceCount, refusals
 from rstar2.preparation.rewriting import rewritten, with_text
 from rstar2.preparation.served_model import Asked
 from rstar2.preparation.shards import Shard, fingerprint, write_unless_empty
@@ -74,17 +74,18 @@ async def _rewritten(
             num_at_once=section.num_requests,
             on_answer=job.progress.advance,
         )
-        texts = [journal[spoken.id]["text"] for spoken in found]
-    made = [with_text(spoken, what, text) for spoken, text in zip(found, texts, strict=True)]
+        texts = [(spoken, journal[spoken.id]["text"]) for spoken in found if spoken.id in journal]
+    made = [with_text(spoken, what, text) for spoken, text in texts]
     usable = [spoken for spoken in made if spoken is not None]
-    filtered = FilterCount(name="rewriting", num_before=len(found), num_after=len(usable))
-    return count.filtered(filtered), iter(usable)
+    filtered = FilterCount(name="rewriting", num_before=len(made), num_after=len(usable))
+    return count.filtered(refusals(len(found), len(made))).filtered(filtered), iter(usable)
 
 
 async def _new_text(
     writer: Asked, what: Literal["responses", "prompts"], section: RewritingSection, spoken: Dialogue
-) -> dict[str, str]:
-    return {"text": await rewritten(writer, spoken, what, section)}
+) -> dict[str, str] | None:
+    text = await rewritten(writer, spoken, what, section)
+    return None if text is None else {"text": text}
 
 
 def _what_matters(section: RewritingSection) -> str:
