@@ -1,10 +1,12 @@
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 from aiohttp.test_utils import TestClient, TestServer
 
+from rstar2.evaluation.report import live
 from rstar2.evaluation.report.live import live_page
 from rstar2.telemetry import JsonLines
 
@@ -61,3 +63,36 @@ def test_a_site_that_calls_itself_by_another_name_is_refused(tmp_path):
         assert (await client.get("/changes", headers={"Host": "localhost:1"})).status == 200
 
     talk(tmp_path / "run", conversation)
+
+
+class SlowRun:
+    """Reads until it is told to go on, and counts how many read at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.num_inside = self.most_inside = 0
+        self.has_begun, self.may_end = threading.Event(), threading.Event()
+
+    def read(self) -> dict[str, str]:
+        self.num_inside += 1
+        self.most_inside = max(self.most_inside, self.num_inside)
+        self.has_begun.set()
+        self.may_end.wait(10)
+        self.num_inside -= 1
+        return {}
+
+
+def test_a_page_that_is_reloaded_does_not_read_beside_the_request_that_it_gave_up(tmp_path, monkeypatch):
+    run = SlowRun(tmp_path)
+    monkeypatch.setattr(live, "RunParts", lambda folder: run)
+
+    async def conversation(client: TestClient[Any, Any]) -> None:
+        first = asyncio.create_task(client.get("/changes"))
+        await asyncio.to_thread(run.has_begun.wait, 10)
+        first.cancel()
+        second = asyncio.create_task(client.get("/changes"))
+        await asyncio.sleep(0.1)
+        run.may_end.set()
+        assert (await second).status == 200
+
+    talk(tmp_path, conversation)
+    assert run.most_inside == 1

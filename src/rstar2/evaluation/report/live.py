@@ -11,6 +11,7 @@ that were addressed to loopback by name, so that no page of another site can rea
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -25,7 +26,11 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def live_page(folder: Path) -> web.Application:
     """The application; the run need not have begun."""
-    run, reading = RunParts(folder), asyncio.Lock()
+    run, reading = RunParts(folder), threading.Lock()
+
+    def parts_now() -> dict[str, str]:
+        with reading:  # a page that is reloaded gives up its request, but not the thread that reads for it
+            return run.read()
 
     async def page(_: web.Request) -> web.Response:
         text = render([{}], title=folder.resolve().name, is_live=True)
@@ -33,8 +38,7 @@ def live_page(folder: Path) -> web.Application:
 
     async def changes(request: web.Request) -> web.Response:
         known = set(request.query.get("have", "").split(","))
-        async with reading:  # in a thread: a long run takes a while to be read for the first time
-            parts = await asyncio.to_thread(run.read)
+        parts = await asyncio.to_thread(parts_now)  # a long run takes a while to be read for the first time
         digests = {name: _digest(text) for name, text in parts.items()}
         changed = {name: parts[name] for name, digest in digests.items() if digest not in known}
         text = f'{{"digests":{json.dumps(digests)},"changed":{json_object(changed)}}}'
