@@ -133,6 +133,21 @@ def test_an_interpreter_whose_memory_was_moved_works_on_and_has_few_mappings() -
     assert all(after <= max(2, before / 10) for before, after in moved)
 
 
+def test_where_no_memory_may_be_both_written_and_executed_nothing_is_moved() -> None:
+    """As under systemd's MemoryDenyWriteExecute; 65 is PR_SET_MDWE, which kernels before 6.3 do not know."""
+    script = (
+        "import ctypes\nfrom rstar2.sandbox import consolidate\n"
+        "print(ctypes.CDLL(None).prctl(65, 1, 0, 0, 0), consolidate.consolidate())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True
+    )
+    is_refused, moved_bytes = map(int, done.stdout.split())
+    if is_refused != 0:
+        pytest.skip("the kernel cannot forbid such memory")
+    assert moved_bytes == 0
+
+
 @pytest.mark.integration
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="memory is moved on x86-64 only")
 def test_memory_that_comes_or_goes_during_the_move_is_not_lost_and_does_not_hinder_it() -> None:

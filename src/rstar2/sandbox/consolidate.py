@@ -6,7 +6,8 @@ of 70 libraries; moved together they are about ten on 100 huge pages, and a fork
 
 The bytes stay at their addresses, so that nobody notices, except `/proc/self/maps`. What was read-only or
 executable becomes all of both: no wall of ours, as a program may map what it likes anyway. x86-64 only;
-elsewhere, and where the kernel has no huge pages to give, nothing is moved: that costs speed, not safety.
+elsewhere, where the kernel has no huge pages to give, and where it refuses memory that is both writable and
+executable (systemd's MemoryDenyWriteExecute), nothing is moved: that costs speed, not safety.
 """
 
 import ctypes
@@ -57,7 +58,10 @@ def consolidate() -> int:
     """Do it, in a process of one thread; the bytes that were moved."""
     if platform.machine() != "x86_64":
         return 0
-    stub = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    try:
+        stub = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    except OSError:
+        return 0
     stub.write(_COPY_AND_MOVE)
     address = ctypes.addressof(ctypes.c_char.from_buffer(stub))
     collects = gc.isenabled()
@@ -109,7 +113,8 @@ def _move(span: list[Mapping], *, stub: int) -> int | None:
         if span not in spans(now, fixed=stub) or _whole_huge_page(span[0].start, now) != start:
             break
         if own_maps() == maps:
-            assert copy_and_move(*call) == start
+            moved_to = copy_and_move(*call)
+            assert moved_to == start
             return size_bytes
     kernel.unmap(copy, size_bytes)
     return None
