@@ -174,6 +174,25 @@ def test_a_program_starts_another_interpreter_and_loads_libraries_that_were_not_
     assert result.value == "('3\\n', '', 3)", result
 
 
+def test_a_database_in_a_file_works_though_locks_of_ranges_are_none(run: Run) -> None:
+    result = run(
+        "import fcntl, os, sqlite3\n"
+        "for mode in 'delete', 'wal':\n"
+        "    for n in range(2):\n"
+        "        with sqlite3.connect(mode) as base:\n"
+        "            base.execute(f'pragma journal_mode = {mode}')\n"
+        "            base.execute('create table if not exists t(x)')\n"
+        "            base.execute('insert into t values (?)', (n,))\n"
+        "    print(base.execute('select x from t').fetchall())\n"
+        "def lock(file): fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "with open('f', 'w') as file:\n"
+        "    lock(file)\n"
+        "    if os.fork() == 0: lock(file); print('never held'); os._exit(0)\n"
+        "    os.wait()\n"
+    )
+    assert result.stdout == "[(0,), (1,)]\n[(0,), (1,)]\nnever held\n", result
+
+
 def test_random_numbers_differ_between_calls(run: Run) -> None:
     code = (
         "import random, numpy\nfrom sympy.core.random import rng\n"

@@ -59,6 +59,9 @@ def _refused(number: int) -> int:
         (16, (0, 0x5412), _refused(errno.ENOTTY)),  # ioctl TIOCSTI
         (222, (), _refused(errno.ENOSYS)),  # timer_create
         (72, (1, 1030), _ALLOW),  # fcntl F_DUPFD_CLOEXEC
+        (72, (1, 5), _ALLOW),  # fcntl F_GETLK
+        (72, (1, 6), _refused(0)),  # fcntl F_SETLK, which succeeds by this and does nothing
+        (72, (1, 38), _refused(0)),  # fcntl F_OFD_SETLKW
         (72, (1, 10), _refused(errno.EINVAL)),  # fcntl F_SETSIG
         (72, (1, 1024), _refused(errno.EINVAL)),  # fcntl F_SETLEASE
         (302, (0, 7), _ALLOW),  # prlimit64 on oneself

@@ -67,16 +67,21 @@ _NUMBER_OFFSET, _ARCHITECTURE_OFFSET, _ARGUMENTS_OFFSET = 0, 4, 16
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _KILL_PROCESS, _REFUSE, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
+_PRETEND = _REFUSE | 0
+"""The call is not made and returns 0, as if it had been."""
 
 _NAMESPACE_FLAGS = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET."""
 _AF_UNIX = 1
 _HARMLESS_IOCTLS = (0x5401, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS (isatty), FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
-_HARMLESS_FCNTLS = (*range(8), 36, 37, 38, 1030, 1031, 1032)
-"""F_DUPFD to F_SETLKW, F_OFD_*, F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ. Not those that have the kernel
-send a signal of one's choice later (nor `timer_create`: a SIGCONT wakes who was stopped), nor leases and
-notices on files that all slots share."""
+_HARMLESS_FCNTLS = (*range(6), 36, 1030, 1031, 1032)
+"""F_DUPFD to F_GETLK, F_OFD_GETLK, F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ. Not those that have the
+kernel send a signal of one's choice later (nor `timer_create`: a SIGCONT wakes who was stopped), nor leases
+and notices on files that all slots share."""
+_LOCKING_FCNTLS = (6, 7, 37, 38)
+"""F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW: of any number of ranges, in memory that the kernel charges to
+nobody. They do nothing and succeed: sqlite, which cannot go on without, needs them between processes only."""
 _HARMLESS_PRCTLS = (1, 15, 16, 0x53564D41)
 """PR_SET_PDEATHSIG, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA."""
 
@@ -108,10 +113,16 @@ def _argument(index: int) -> _Instruction:
     return _Instruction(_LOAD, _ARGUMENTS_OFFSET + 8 * index)
 
 
+def _case(values: tuple[int, ...], action: int) -> list[_Instruction]:
+    """Answer so if the loaded argument is among `values`, else go on after this."""
+    *early, last = values
+    tests = [_Instruction(_EQUAL, value, len(early) - n) for n, value in enumerate(early)]
+    return [*tests, _Instruction(_EQUAL, last, if_false=1), *_returned(action)]
+
+
 def _if_one_of(index: int, values: tuple[int, ...], refusal: int) -> list[_Instruction]:
     """Allow the call if its argument is among `values`."""
-    tests = [_Instruction(_EQUAL, value, len(values) - n) for n, value in enumerate(values)]
-    return [_argument(index), *tests, *_returned(_REFUSE | refusal), *_ALLOWED]
+    return [_argument(index), *_case(values, _ALLOW), *_returned(_REFUSE | refusal)]
 
 
 _CONDITIONAL = {
@@ -122,7 +133,11 @@ _CONDITIONAL = {
         *_returned(_REFUSE | errno.EPERM),
     ],
     (41, 198): _if_one_of(0, (_AF_UNIX,), errno.EAFNOSUPPORT),  # socket
-    (72, 25): _if_one_of(1, _HARMLESS_FCNTLS, errno.EINVAL),  # fcntl
+    (72, 25): [  # fcntl
+        _argument(1),
+        *_case(_LOCKING_FCNTLS, _PRETEND),
+        *_if_one_of(1, _HARMLESS_FCNTLS, errno.EINVAL),
+    ],
     (16, 29): _if_one_of(1, _HARMLESS_IOCTLS, errno.ENOTTY),  # ioctl
     (157, 167): _if_one_of(0, _HARMLESS_PRCTLS, errno.EPERM),  # prctl
     (302, 261): _if_one_of(0, (0,), errno.EPERM),  # prlimit64, on oneself only
