@@ -66,6 +66,16 @@ def good(body: dict[str, Any], request: web.Request) -> web.Response:
     return completion("a", None)
 
 
+def test_a_reply_that_the_limit_of_tokens_cut_says_nothing():
+    choices = [
+        {"finish_reason": reason, "message": {"content": "Let me"}} for reason in ("length", "stop", None)
+    ]
+    assert ask(lambda body, request: web.json_response({"choices": choices})) == (
+        ["", "Let me", "Let me"],
+        [],
+    )
+
+
 def test_what_is_asked_for_is_what_openai_takes():
     def check(body: dict[str, Any], request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer secret"

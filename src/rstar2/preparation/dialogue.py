@@ -5,6 +5,7 @@ take turns, results follow calls, calls name a listed tool, and no text can be t
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,6 +23,7 @@ _CONTROL = (
     "<reason>",
     "<answer>",
 )
+_THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 _MAY_FOLLOW = {
     "start": ("system", "user"),
     "system": ("user",),
@@ -92,6 +94,14 @@ def _arguments(calls: Sequence[Mapping[str, Any]]) -> list[str]:
 def said(role: str, content: str) -> Message:
     """A message of text."""
     return {"role": role, "content": content.strip()}
+
+
+def without_thoughts(text: str) -> str:
+    """What an assistant says after it has thought: nothing here teaches to reason."""
+    spoken = _THOUGHT.sub("", text)
+    if "<think>" in spoken or "</think>" in spoken:
+        raise Unusable("thoughts that do not end")
+    return spoken
 
 
 def called(*calls: tuple[str, Mapping[str, Any]]) -> Message:

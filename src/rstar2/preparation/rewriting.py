@@ -7,7 +7,7 @@ model is given.
 from typing import Literal
 
 from rstar2.config import RewritingSection
-from rstar2.preparation.dialogue import Dialogue, Unusable, dialogue, said
+from rstar2.preparation.dialogue import Dialogue, Unusable, dialogue, said, without_thoughts
 from rstar2.preparation.served_model import Asked
 
 
@@ -28,8 +28,8 @@ def with_text(spoken: Dialogue, what: Literal["responses", "prompts"], text: str
     """The conversation with the new text in its place; None if that cannot be learned from."""
     place = len(spoken.messages) - 1 if what == "responses" else _prompt_place(spoken)
     messages = list(spoken.messages)
-    messages[place] = said(messages[place]["role"], text)
     try:
+        messages[place] = said(messages[place]["role"], without_thoughts(text))
         return dialogue(messages, spoken.tools)
     except Unusable:
         return None

@@ -139,12 +139,17 @@ class _Busy(Exception):
 def _texts(answer: Any) -> list[str]:
     """The text of each choice; thoughts that the server keeps apart are not part of it."""
     try:
-        texts = [choice["message"]["content"] or "" for choice in answer["choices"]]
-    except (KeyError, TypeError) as error:
+        texts = [_whole(choice) for choice in answer["choices"]]
+    except (KeyError, TypeError, AttributeError) as error:
         raise _Busy("an answer that is no chat completion") from error
     if not texts:
         raise _Busy("an answer without choices")
     return texts
+
+
+def _whole(choice: Mapping[str, Any]) -> str:
+    """Its text; nothing if it was cut off by the limit of tokens: its end, the answer, is missing."""
+    return "" if choice.get("finish_reason") == "length" else choice["message"]["content"] or ""
 
 
 def _named(error: Exception) -> str:

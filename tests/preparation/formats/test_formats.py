@@ -123,6 +123,14 @@ def test_nemotron_loses_its_thoughts(published, asked):
     assert [message["content"] for message in spoken.messages] == ["Say hello.", "Hello."]
 
 
+def test_nemotron_loses_the_thoughts_of_earlier_turns(published):
+    earlier = {"role": "assistant", "content": "<think>hm</think>Yes?"}
+    row = published["nemotron"] | {
+        "input": [*published["nemotron"]["input"], earlier, {"role": "user", "content": "Hi."}]
+    }
+    assert [message["content"] for message in read("nemotron", row).messages][1] == "Yes?"
+
+
 def test_thoughts_without_an_end_are_unusable(published):
     with pytest.raises(Unusable, match="thoughts"):
         read("nemotron", published["nemotron"] | {"output": "<think> on and on"})

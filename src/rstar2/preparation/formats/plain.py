@@ -8,12 +8,11 @@ magicoder  problem and solution, or instruction and response: texts, the second 
 import re
 
 from rstar2.preparation.columns import Columns
-from rstar2.preparation.dialogue import Dialogue, Message, Unusable, called, dialogue, said
+from rstar2.preparation.dialogue import Dialogue, Message, Unusable, called, dialogue, said, without_thoughts
 from rstar2.preparation.formats.python_text import parsed
 from rstar2.protocol.template import PYTHON_TOOL
 
 _ROLES = ("system", "user", "assistant")
-_THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 _PYTHON_BLOCK = re.compile(r"```python\s*\n(.*?)```", re.DOTALL)
 
 
@@ -23,12 +22,10 @@ def messages(row: Columns) -> Dialogue:
 
 
 def nemotron(row: Columns) -> Dialogue:
-    """One row of Llama-Nemotron's SFT data, without the thoughts: nothing here teaches to reason."""
+    """One row of Llama-Nemotron's SFT data, without the thoughts, those of earlier turns included."""
     asked = [said("user", row.text("input"))] if row.has_text("input") else _messages(row, "input")
-    output = _THOUGHT.sub("", row.text("output"))
-    if "<think>" in output or "</think>" in output:
-        raise Unusable("thoughts that do not end")
-    return dialogue([*asked, said("assistant", output)])
+    spoken = [*asked, said("assistant", row.text("output"))]
+    return dialogue([_without_thoughts(message) for message in spoken])
 
 
 def magicoder(row: Columns) -> Dialogue:
@@ -41,6 +38,12 @@ def magicoder(row: Columns) -> Dialogue:
     parsed(code, "exec", otherwise="Python that does not compile")
     call = called((PYTHON_TOOL.name, {"code": code, "input": ""}))
     return dialogue([said("user", asked), call], [PYTHON_TOOL.shown])
+
+
+def _without_thoughts(message: Message) -> Message:
+    if message["role"] != "assistant":
+        return message
+    return said("assistant", without_thoughts(message["content"]))
 
 
 def _messages(row: Columns, column: str) -> list[Message]:
