@@ -85,6 +85,8 @@ GOOD = {"question": "1 + 1?", "answer": "2"}
         ({"question": "3?"}, r"line 2: has no field 'answer' \(at 'answer' there is 'question'\); map"),
         ({"question": "3?", "answer": None}, r"line 2: field 'answer' is None, no text"),
         ({"question": "3?", "answer": True}, r"line 2: field 'answer' is True, no text"),
+        ({"question": "3 \ud835", "answer": "3"}, r"line 2: field 'question' holds half of a surrogate pair"),
+        ("[" * 100_000, r"line 2: is not JSON .*; mend or delete the line"),
         ({"question": " ", "answer": "3"}, r"line 2: field 'question' is ' ', no text"),
     ],
 )

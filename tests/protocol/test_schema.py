@@ -68,6 +68,11 @@ def test_half_a_surrogate_pair_is_found_wherever_it_stands() -> None:
     assert schema.complaint({"x": "\U0001f600"}) is None
 
 
+def test_a_complaint_about_a_strangers_argument_can_always_be_written() -> None:
+    schema = schema_of(additionalProperties={"type": "string"})
+    assert schema.complaint({"\ud800": 5}) == "the arguments must not hold half of a surrogate pair"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=300),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=200), inner, max_size=3),

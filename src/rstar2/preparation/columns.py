@@ -85,7 +85,7 @@ def is_wanted(row: Columns, source: SourceSection) -> bool:
 def _object(line: bytes, place: str) -> Mapping[str, Any]:
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second of brackets nested too deep
         raise DataError(f"{place} is not JSON ({error}): mend or delete the line") from error
     if not isinstance(value, dict):
         raise DataError(f"{place} is JSON but no object: write one {{...}} per line")

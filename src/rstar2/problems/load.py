@@ -89,7 +89,7 @@ def _columns(row: Row) -> Mapping[str, object]:
         return row
     try:
         columns = json.loads(row)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second of brackets nested too deep
         raise _BadRow(f"is not JSON ({error}); mend or delete the line") from error
     if not isinstance(columns, dict):
         raise _BadRow("is JSON but no object; write one {...} per line")
@@ -105,6 +105,8 @@ def _text(columns: Mapping[str, object], path: str) -> str:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise _BadRow(f"field {path!r} is {value!r:.40}, no text; map the field to another column")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise _BadRow(f"field {path!r} holds half of a surrogate pair, which is no text; mend the row")
     return value.strip()
 
 

@@ -56,11 +56,11 @@ class ToolSchema:
         if not isinstance(arguments, dict):
             wanted = f" with {_listed(names)}" if names else ""
             return f'"arguments" must be an object{wanted}'
+        if not all(map(_is_unicode, _texts(arguments))):  # first: what is said below may quote a name
+            return f"{_listed(names) or 'the arguments'} must not hold half of a surrogate pair"
         errors = sorted(self._validator.iter_errors(arguments), key=_importance)
         if errors and _importance(errors[0]) == 0:
             return _expected_types(self.accepted.get("properties", {})) or _sentence(errors[0])
-        if not all(map(_is_unicode, _texts(arguments))):
-            return f"{_listed(names) or 'the arguments'} must not hold half of a surrogate pair"
         unknown = sorted(set(arguments) - set(names))
         if errors and errors[0].validator == "additionalProperties" and unknown:
             known = f"the arguments are {_listed(names, quote='')}" if names else "there are no arguments"
