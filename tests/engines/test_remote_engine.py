@@ -19,7 +19,7 @@ LIMITS = RemoteLimits(kv_tokens=500, max_running=3)
 Answer = Callable[[dict[str, Any]], Awaitable[web.StreamResponse] | web.StreamResponse]
 
 
-def choice(token_ids: list[int], finish: str, *, num_drawn: int | None = None) -> web.Response:
+def choice(token_ids: list[int], finish: str | None, *, num_drawn: int | None = None) -> web.Response:
     logprobs = {"tokens": ["x"] * len(token_ids), "token_logprobs": [-0.5 * t for t in token_ids]}
     written = {"text": "x", "token_ids": token_ids, "logprobs": logprobs, "finish_reason": finish}
     usage = {"completion_tokens": len(token_ids) if num_drawn is None else num_drawn}
@@ -105,6 +105,21 @@ def test_a_stop_token_that_the_server_keeps_to_itself_is_there() -> None:
             engine = await connected(served)
             made = await engine.generate(request("r", (5, 6)))
             assert (made.token_ids, made.finish) == ((7, EOS), FinishReason.STOP)
+            await engine.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("reason", ["abort", "error", None])
+def test_a_turn_that_the_server_gave_up_is_no_turn(reason: str | None) -> None:
+    async def scenario() -> None:
+        async with serving(
+            lambda body: choice([7], "length" if len(body["prompt"]) == 1 else reason)
+        ) as served:
+            engine = await connected(served)
+            with pytest.raises(EngineError, match=rf"broke a turn off \({reason}\)"):
+                await engine.generate(request("r", (5, 6)))
+            assert engine.stats.decode_tokens == 0
             await engine.close()
 
     asyncio.run(scenario())

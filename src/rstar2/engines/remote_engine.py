@@ -177,7 +177,12 @@ class RemoteEngine:
                 f"{self._server.url} does not tell which tokens it drew: use `rstar2 serve`, or vLLM 0.10.2 "
                 "or later"
             )
-        if choice["finish_reason"] != "stop":
+        reason = choice["finish_reason"]
+        if reason not in ("stop", "length"):  # it gave up: an attempt of which nobody knows what came of it
+            raise EngineError(
+                f"{self._server.url} broke a turn off ({reason}): its log says why; run it again"
+            )
+        if reason == "length":
             return _generation(token_ids, logprobs, FinishReason.LENGTH)
         if answer["usage"]["completion_tokens"] > len(token_ids):  # it keeps the stop token to itself
             token_ids, logprobs = [*token_ids, self._eos_token_id], [*logprobs, 0.0]
