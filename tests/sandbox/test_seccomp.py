@@ -55,6 +55,9 @@ def _refused(number: int) -> int:
         (41, (1, 1), _ALLOW),  # socket, AF_UNIX
         (41, (2, 1), _refused(errno.EAFNOSUPPORT)),  # socket, AF_INET
         (41, (40, 1), _refused(errno.EAFNOSUPPORT)),  # socket, AF_VSOCK
+        (55, (8, 1, 17), _ALLOW),  # getsockopt SO_PEERCRED
+        (55, (8, 1, 77), _refused(errno.ENOPROTOOPT)),  # getsockopt SO_PEERPIDFD
+        (54, (8, 1, 76, 1), _refused(errno.ENOPROTOOPT)),  # setsockopt SO_PASSPIDFD
         (16, (1, 0x5401), _ALLOW),  # ioctl TCGETS
         (16, (0, 0x5412), _refused(errno.ENOTTY)),  # ioctl TIOCSTI
         (222, (), _refused(errno.ENOSYS)),  # timer_create

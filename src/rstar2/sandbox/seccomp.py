@@ -32,9 +32,9 @@ _TABLE = """
     # waiting, pipes and local sockets
     accept:43:202 accept4:288:242 bind:49:200 connect:42:203 epoll_create:213: epoll_create1:291:20
     epoll_ctl:233:21 epoll_pwait:281:22 epoll_pwait2:441:441 epoll_wait:232: eventfd:284: eventfd2:290:19
-    getpeername:52:205 getsockname:51:204 getsockopt:55:209 listen:50:201 pause:34: pipe:22: pipe2:293:59
+    getpeername:52:205 getsockname:51:204 listen:50:201 pause:34: pipe:22: pipe2:293:59
     poll:7: ppoll:271:73 pselect6:270:72 recvfrom:45:207 recvmmsg:299:243 recvmsg:47:212 select:23:
-    sendmmsg:307:269 sendmsg:46:211 sendto:44:206 setsockopt:54:208 shutdown:48:210 socketpair:53:199
+    sendmmsg:307:269 sendmsg:46:211 sendto:44:206 shutdown:48:210 socketpair:53:199
     # processes and threads
     arch_prctl:158: execve:59:221 exit:60:93 exit_group:231:94 fork:57: futex:202:98 futex_wait:455:455
     futex_waitv:449:449 futex_wake:454:454 futex_requeue:456:456 getcpu:309:168 getpriority:140:141
@@ -82,6 +82,9 @@ and notices on files that all slots share."""
 _LOCKING_FCNTLS = (6, 7, 37, 38)
 """F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW: of any number of ranges, in memory that the kernel charges to
 nobody. They do nothing and succeed: sqlite, which cannot go on without, needs them between processes only."""
+_PIDFD_OPTIONS = (76, 77)
+"""SO_PASSPIDFD, SO_PEERPIDFD: a handle on who is at the other end, which is the service if it is a session's
+line. Answered as by a kernel that does not have them."""
 _HARMLESS_PRCTLS = (1, 15, 16, 0x53564D41)
 """PR_SET_PDEATHSIG, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA."""
 
@@ -125,6 +128,8 @@ def _if_one_of(index: int, values: tuple[int, ...], refusal: int) -> list[_Instr
     return [_argument(index), *_case(values, _ALLOW), *_returned(_REFUSE | refusal)]
 
 
+_SOCKET_OPTION = [_argument(2), *_case(_PIDFD_OPTIONS, _REFUSE | errno.ENOPROTOOPT), *_ALLOWED]
+
 _CONDITIONAL = {
     (56, 220): [  # clone
         _argument(0),
@@ -133,6 +138,8 @@ _CONDITIONAL = {
         *_returned(_REFUSE | errno.EPERM),
     ],
     (41, 198): _if_one_of(0, (_AF_UNIX,), errno.EAFNOSUPPORT),  # socket
+    (54, 208): _SOCKET_OPTION,  # setsockopt
+    (55, 209): _SOCKET_OPTION,  # getsockopt
     (72, 25): [  # fcntl
         _argument(1),
         *_case(_LOCKING_FCNTLS, _PRETEND),

@@ -151,6 +151,15 @@ SESSION_PROBES = (
         seen_by=_OTHER,
     ),
     _attack(
+        "escape",
+        "a handle on the process behind the line",
+        "line.getpeername()",
+        then="""
+        refused("its pidfd", lambda: line.getsockopt(1, 77))
+        refused("pidfds of those who write", lambda: line.setsockopt(1, 76, 1))
+        """,
+    ),
+    _attack(
         "resources",
         "all signals ignored",
         """
