@@ -1,3 +1,6 @@
+import pytest
+
+from rstar2.errors import InputError
 from rstar2.evaluation.behaviour.recorded import RecordedRollout
 from rstar2.types import ToolStatus
 
@@ -28,7 +31,23 @@ def test_sampled_tokens_are_taken_as_they_are_and_a_text_without_them_is_tokeniz
     assert not anew.has_sampled_tokens
     assert words.decode(anew.turns[0].token_ids) == "a b<|im_end|>"
     for segment in line["segments"]:
-        segment["token_ids"] = [7, 8]
+        segment["token_ids"] = [*words.encode("p"), *words.encode("q")]
+        segment["text"] = "pq"  # which would be one token if it was tokenized
     sampled = RecordedRollout.of(line, words)
     assert sampled.has_sampled_tokens
-    assert (sampled.token_ids, sampled.turns[0].start) == ((7, 8, 7, 8), 2)
+    p, q = words.encode("p")[0], words.encode("q")[0]
+    assert (sampled.token_ids, sampled.turns[0].start) == ((p, q, p, q), 2)
+
+
+def test_tokens_of_another_tokenizer_are_refused(words, record):
+    line = record("a b", calls=[None], statuses=[])
+    for segment in line["segments"]:
+        segment["token_ids"] = [token + 1 for token in words.encode(segment["text"])]
+    words.encode("and one more")
+    with pytest.raises(InputError, match="written with another tokenizer: give the model that played them"):
+        RecordedRollout.of(line, words)
+
+
+def test_a_line_of_another_file_is_refused(words):
+    with pytest.raises(InputError, match=r"a line without 'problem' is no rollout: give a rollouts\.jsonl"):
+        RecordedRollout.of({"step": 1, "reward": 0.5}, words)

@@ -4,12 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from rstar2.errors import InputError
 from rstar2.ports import Tokenizer
 from rstar2.types import Source, ToolStatus
 
 Record = Mapping[str, Any]
 """One line of rollouts.jsonl or of a benchmark's transcripts, as `transcript.readable` makes it."""
 
+_COLUMNS = ("problem", "index", "reward", "answer", "statuses", "calls", "segments")
+"""Those that are read of it."""
 _NOT_RUN = (ToolStatus.MALFORMED, ToolStatus.UNKNOWN_TOOL, ToolStatus.BAD_ARGUMENTS)
 
 
@@ -44,8 +47,14 @@ class RecordedRollout:
 
     @classmethod
     def of(cls, record: Record, tokenizer: Tokenizer) -> Self:
+        """InputError if the line is of another file, or its tokens are of another tokenizer."""
+        if missing := [column for column in _COLUMNS if column not in record]:
+            raise InputError(
+                f"a line without {missing[0]!r} is no rollout: "
+                "give a rollouts.jsonl, or the --folder of a benchmark"
+            )
         segments = record["segments"]
-        token_ids = [tuple(s.get("token_ids") or tokenizer.encode(s["text"])) for s in segments]
+        token_ids = [_token_ids(segment, tokenizer) for segment in segments]
         return cls(
             problem_id=record["problem"],
             index=record["index"],
@@ -59,6 +68,18 @@ class RecordedRollout:
     @property
     def num_model_tokens(self) -> int:
         return sum(len(turn.token_ids) for turn in self.turns)
+
+
+def _token_ids(segment: Mapping[str, Any], tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Those that were sampled; without them, those of the text."""
+    if not segment.get("token_ids"):
+        return tuple(tokenizer.encode(segment["text"]))
+    token_ids = tuple(segment["token_ids"])
+    if tokenizer.decode(token_ids) != segment["text"]:  # the text was written so, by `transcript.readable`
+        raise InputError(
+            "these rollouts were written with another tokenizer: give the model that played them"
+        )
+    return token_ids
 
 
 def _turns(record: Record, token_ids: Iterable[tuple[int, ...]]) -> Iterator[RecordedTurn]:
