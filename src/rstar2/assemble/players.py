@@ -18,7 +18,7 @@ from rstar2.protocol.template import Template
 from rstar2.protocol.tokenizer import HuggingFaceTokenizer
 from rstar2.rewards.outcome import OutcomeGrader
 from rstar2.rollout.collector import Collector
-from rstar2.rollout.dispatcher import Dispatcher
+from rstar2.rollout.dispatcher import Dispatcher, NewPolicy
 from rstar2.rollout.pacing import FreePacer, StepPacer
 from rstar2.rollout.placement.catalog import make_policy
 from rstar2.rollout.placement.lengths import Lengths
@@ -98,6 +98,16 @@ async def machines_here(config: RunConfig, policy: Policy) -> Machines:
     return Machines(engines=await start_engines(config, policy, pacer), pacer=pacer, sandbox=sandbox)
 
 
+def policies(config: RunConfig, lengths: Lengths) -> NewPolicy:
+    """Makes what places rollouts, as `[rollout] policy` says.
+
+    On a remote server always the paper's: all others bet on turns being short, and a server that lost the bet
+    would hold more than `engine.kv_tokens`, or give back nothing of the turns that are stopped.
+    """
+    name = "worst_case_reservation" if config.engine.kind == "remote" else config.rollout.policy
+    return partial(make_policy, name, costs=expected_costs(config), lengths=lengths)
+
+
 @asynccontextmanager
 async def collecting(
     config: RunConfig, tokenizer: HuggingFaceTokenizer, machines: Machines
@@ -105,8 +115,7 @@ async def collecting(
     """Engines, sandbox and grader behind a collector; on leaving, the machines are closed."""
     engines, pacer = machines.engines, machines.pacer
     lengths = Lengths()
-    new_policy = partial(make_policy, config.rollout.policy, costs=expected_costs(config), lengths=lengths)
-    dispatcher = Dispatcher(engines, new_policy=new_policy, max_moves=len(engines))
+    dispatcher = Dispatcher(engines, new_policy=policies(config, lengths), max_moves=len(engines))
     try:
         async with (
             machines.sandbox as sandbox,
