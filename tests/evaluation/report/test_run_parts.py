@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from rstar2.evaluation.report import run_parts
+from rstar2.evaluation.report.occasions import RolloutFile
 from rstar2.evaluation.report.run_parts import RunParts, task_table
 from rstar2.telemetry import JsonLines
 
@@ -76,10 +77,12 @@ def test_where_there_is_little_room_evaluations_and_ends_of_stages_come_first(tm
         JsonLines(tmp_path / "rollouts.jsonl").append(rollout("rl1", step, "x" * 900))
     JsonLines(tmp_path / "rollouts.jsonl").append(rollout("evaluation/rl1", 9, "x" * 900))
     monkeypatch.setattr(run_parts, "_LARGEST_SHARE", 1.0)
-    size = len(RunParts(tmp_path).read()["rollouts/rl1/9"])
+    everything = RunParts(tmp_path).read()
+    size = len(everything["rollouts/rl1/9"])
+    others = sum(len(text) for name, text in everything.items() if not name.startswith("rollouts/"))
 
     def shown(count: float) -> list[str]:
-        parts = RunParts(tmp_path, max_rollout_bytes=int(count * size)).read()
+        parts = RunParts(tmp_path, max_bytes=others + int(count * size)).read()
         return [name.removeprefix("rollouts/") for name in parts if name.startswith("rollouts/")]
 
     assert shown(1.5) == ["evaluation/rl1/9"]
@@ -122,6 +125,33 @@ def test_an_occasion_of_very_long_rollouts_shows_its_first_groups(tmp_path):
             record = rollout("rl1", 1, "x" * 900, index) | {"problem": problem}
             JsonLines(tmp_path / "rollouts.jsonl").append(record)
     size = len(RunParts(tmp_path).read()["rollouts/rl1/1"]) / 6
-    parts = RunParts(tmp_path, max_rollout_bytes=int(8 * 4.5 * size)).read()
+    parts = RunParts(tmp_path, max_bytes=int(8 * 4.5 * size)).read()
     shown = [(c["problem"], c["index"]) for c in json.loads(parts["rollouts/rl1/1"])]
     assert shown == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+def test_rollouts_get_the_room_that_curves_leave(tmp_path):
+    for step in range(1, 301):
+        record = {"phase": "rl1", "step": step, "reward": step / 301, "learner_loss": 1 / step}
+        JsonLines(tmp_path / "metrics.jsonl").append(record)
+    for step in range(1, 31):
+        JsonLines(tmp_path / "rollouts.jsonl").append(rollout("rl1", step, "x" * 900))
+    everything = sum(map(len, RunParts(tmp_path).read().values()))
+    parts = RunParts(tmp_path, max_bytes=everything - 5_000).read()
+    assert everything - 7_000 < sum(map(len, parts.values())) <= everything - 5_000
+    assert len(parts["charts"]) > 5_000
+
+
+def test_steps_that_do_not_fit_are_neither_all_tried_nor_read_again(tmp_path, monkeypatch):
+    JsonLines(tmp_path / "metrics.jsonl").append({"phase": "rl1", "step": 1})
+    for step in range(1, 31):
+        JsonLines(tmp_path / "rollouts.jsonl").append(rollout("rl1", step, "x" * 2_000))
+    read = []
+    records = RolloutFile.records
+    monkeypatch.setattr(RolloutFile, "records", lambda file, of: read.append(of.step) or records(file, of))
+    parts = RunParts(tmp_path, max_bytes=6_000)
+    before = parts.read()
+    assert [name for name in before if name.startswith("rollouts/")] == ["rollouts/rl1/1", "rollouts/rl1/30"]
+    assert len(read) == 2 + 8
+    assert parts.read() == before
+    assert len(read) == 2 + 8

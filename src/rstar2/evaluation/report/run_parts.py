@@ -23,10 +23,10 @@ from rstar2.evaluation.report.occasions import Occasion, RolloutFile, by_interes
 from rstar2.evaluation.report.scores import ScoreFile
 from rstar2.telemetry import Follower
 
-MAX_ROLLOUT_BYTES = 4_000_000
-"""Of conversations on one page, which must stay below 5 MB."""
-_FULL_SHARE = 0.1
-"""Room of a page that is as good as full."""
+MAX_BYTES = 4_900_000
+"""Of all parts on one page, which must stay below 5 MB with its scripts; conversations get what is left."""
+_MOST_MISSES = 8
+"""Occasions that may turn out too large for the room that is left, before no more are tried."""
 _LARGEST_SHARE = 1 / 8
 """Of a page that one occasion may take; of longer rollouts it shows fewer groups."""
 
@@ -34,15 +34,15 @@ _LARGEST_SHARE = 1 / 8
 class RunParts:
     """Reads a run's folder, again and again as the run goes on; what was read once is not read again."""
 
-    def __init__(self, folder: Path, *, max_rollout_bytes: int = MAX_ROLLOUT_BYTES) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder = folder
-        self._max_rollout_bytes = max_rollout_bytes
+        self._max_bytes = max_bytes
         self._metrics = _Records(folder / "metrics.jsonl")
         self._timelines = _Records(folder / "timeline.jsonl")
         self._rollouts = RolloutFile(folder / "rollouts.jsonl")
         self._scores = ScoreFile(folder)
         self._conversations: dict[tuple[Occasion, int], str] = {}
-        """By occasion and number of scored rollouts."""
+        """By occasion and number of scored rollouts: all that were tried last, also without room."""
 
     def read(self) -> dict[str, str]:
         """JSON text by name of the part; empty while the run has not begun."""
@@ -58,7 +58,8 @@ class RunParts:
             "charts": [asdict(chart) for chart in charts(metrics)],
             "anatomy": [asdict(step) for step in anatomies(metrics, self._timelines.read())],
         }
-        return {name: _json(part) for name, part in parts.items()} | dict(self._shown_rollouts())
+        texts = {name: json_text(part) for name, part in parts.items()}
+        return texts | dict(self._shown_rollouts(self._max_bytes - sum(map(len, texts.values()))))
 
     @property
     def config(self) -> str:
@@ -73,27 +74,32 @@ class RunParts:
             "roc": tomllib.loads(self.config).get("roc", {}),
         }
 
-    def _shown_rollouts(self) -> Iterator[tuple[str, str]]:
-        """Whole occasions, the most interesting first, as many as fit; in the order of the run."""
-        room, num_scored = self._max_rollout_bytes, self._scores.refresh()
+    def _shown_rollouts(self, room: int) -> Iterator[tuple[str, str]]:
+        """Whole occasions, the most interesting first, as many as fit; in the order of the run.
+
+        A long run has thousands of steps: those that do not fit are neither all tried, nor read again.
+        """
+        num_scored, num_misses = self._scores.refresh(), 0
+        tried: dict[tuple[Occasion, int], str] = {}
         shown: dict[Occasion, str] = {}
         for occasion in by_interest(self._rollouts.occasions()):
-            text = self._conversations.get((occasion, num_scored)) or self._conversations_of(occasion)
+            key = occasion, num_scored
+            text = tried[key] = self._conversations.get(key) or self._conversations_of(occasion)
             if len(text) <= room:
                 room -= len(text)
                 shown[occasion] = text
-            elif room < self._max_rollout_bytes * _FULL_SHARE:
-                break  # a long run has thousands of steps: do not read them all to find none that fits
-        self._conversations = {(occasion, num_scored): text for occasion, text in shown.items()}
+            elif (num_misses := num_misses + 1) == _MOST_MISSES:
+                break
+        self._conversations = tried
         for occasion in sorted(shown, key=lambda occasion: occasion.begin):
             yield f"rollouts/{occasion.phase}/{occasion.step}", shown[occasion]
 
     def _conversations_of(self, occasion: Occasion) -> str:
         """Its first groups, whole, as many as fit; one at least."""
         texts: list[str] = []
-        room = self._max_rollout_bytes * _LARGEST_SHARE
+        room = self._max_bytes * _LARGEST_SHARE
         for _, group in groupby(self._rollouts.records(occasion), key=lambda record: record["problem"]):
-            of_group = [_json(asdict(conversation(r, self._scores.turns(r)))) for r in group]
+            of_group = [json_text(asdict(conversation(r, self._scores.turns(r)))) for r in group]
             room -= sum(map(len, of_group))
             if texts and room < 0:
                 break
@@ -139,6 +145,9 @@ def _subtitle(summary: Mapping[str, Any], *, num_steps: int) -> str:
     return f"seed {summary['seed']}, {num_steps} optimizer steps, {minutes:.1f} minutes"
 
 
-def _json(part: object) -> str:
-    """A surrogate without its half, as a byte-level model may write it, cannot be encoded but escaped."""
-    return json.dumps(part, allow_nan=False, separators=(",", ":"))
+def json_text(part: object) -> str:
+    """ASCII, so that it is as many bytes as characters, and without `<`: no text can end its script element.
+
+    A surrogate without its half, as a byte-level model may write it, cannot be encoded but escaped.
+    """
+    return json.dumps(part, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -5,7 +5,6 @@ forbids itself the network, a live one all but its own server.
 """
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,7 +13,7 @@ from string import Template
 from rstar2.errors import DataError
 from rstar2.evaluation.headline import COLUMNS
 from rstar2.evaluation.report.differences import differences
-from rstar2.evaluation.report.run_parts import MAX_ROLLOUT_BYTES, RunParts
+from rstar2.evaluation.report.run_parts import MAX_BYTES, RunParts, json_text
 
 SCRIPTS = (
     "elements.js",
@@ -36,10 +35,7 @@ def write_report(folder: Path, *, compare: Sequence[Path] = ()) -> Path:
 
     `compare` names other runs that are shown beside it.
     """
-    runs = [
-        RunParts(path, max_rollout_bytes=MAX_ROLLOUT_BYTES // (1 + len(compare)))
-        for path in (folder, *compare)
-    ]
+    runs = [RunParts(path, max_bytes=MAX_BYTES // (1 + len(compare))) for path in (folder, *compare)]
     page = render([_begun(run) for run in runs], configs=[run.config for run in runs], title=_name(folder))
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -49,21 +45,18 @@ def write_report(folder: Path, *, compare: Sequence[Path] = ()) -> Path:
 def render(
     runs: Sequence[Mapping[str, str]], *, title: str, configs: Sequence[str] = (), is_live: bool = False
 ) -> str:
-    """The page of some runs, each as the parts that `RunParts.read` gives.
-
-    `<` is written as an escape inside the JSON, so that no text can end its script element.
-    """
+    """The page of some runs, each as the parts that `RunParts.read` gives."""
     head = {
         "columns": [{"title": column.title, "meaning": column.meaning} for column in COLUMNS],
         "differences": differences(configs),
         "live": is_live,
     }
-    data = f'{{"head":{json.dumps(head)},"runs":[{",".join(map(json_object, runs))}]}}'
+    data = f'{{"head":{json_text(head)},"runs":[{",".join(map(json_object, runs))}]}}'
     return Template(_file("page.html")).substitute(
         title=html.escape(title),
         style=_file("page.css"),
         script="\n".join(map(_file, SCRIPTS)),
-        data=data.replace("<", "\\u003c"),
+        data=data,
         connect="'self'" if is_live else "'none'",
     )
 
@@ -82,8 +75,8 @@ def _name(folder: Path) -> str:
 
 
 def json_object(parts: Mapping[str, str]) -> str:
-    """Of texts that are JSON already."""
-    return "{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in parts.items()) + "}"
+    """Of texts that `json_text` made."""
+    return "{" + ",".join(f"{json_text(name)}:{text}" for name, text in parts.items()) + "}"
 
 
 def _file(name: str) -> str:
