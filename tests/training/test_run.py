@@ -59,7 +59,7 @@ def config(*, checkpoint_every_s: float, max_lag: int) -> RunConfig:
             "stages": [
                 {**STAGE, "name": "rl1", "steps": 9, "exit": LEAVES_EARLY},
                 {**STAGE, "name": "more", "steps": 1},
-                {**STAGE, "name": "rl2", "steps": 2, "problems": "unmastered", "mastery_rollouts": 2},
+                {**STAGE, "name": "rl2", "steps": 2, "problems": "unmastered", "mastery_rollouts": 4},
             ],
         }
     )
@@ -70,15 +70,24 @@ class Killed(BaseException):
 
 
 class Life:
-    """Ends at the given event and stays ended."""
+    """Ends at the given event, or with the given rollout, and stays ended."""
 
-    def __init__(self, num_events: int) -> None:
+    def __init__(self, num_events: int = 10**6, *, last_rollout: str = "") -> None:
         self.num_left = num_events
+        self.rollouts: list[str] = []
+        """Ids of those that were played."""
+        self._last_rollout = last_rollout
 
     def go_on(self) -> None:
         self.num_left -= 1
         if self.num_left < 0:
             raise Killed
+
+    def play(self, rollout_id: str) -> None:
+        if rollout_id == self._last_rollout:
+            self.num_left = 0
+            self.go_on()
+        self.rollouts.append(rollout_id)
 
 
 class OneMemory:
@@ -98,12 +107,14 @@ class OneMemory:
 class SleepingEngine(ScriptedEngine):
     """Takes its memory again to adopt weights."""
 
-    def __init__(self, template: Template, memory: OneMemory) -> None:
+    def __init__(self, template: Template, life: Life, memory: OneMemory) -> None:
         super().__init__(partial(answer_by_seed, template))
+        self._life = life
         self._memory = memory
 
     async def generate(self, request: GenerationRequest) -> Generation:
         self._memory.check(is_learners=False)
+        self._life.play(request.rollout_id)
         return await super().generate(request)
 
     async def adopt(self, channel: WeightChannel, version: int) -> None:
@@ -172,7 +183,7 @@ def run(
     learner, channel = RememberingLearner(life, memory), MemoryChannel()
     lengths = Lengths()
     dispatcher = Dispatcher(
-        [SleepingEngine(template, memory) for _ in range(2)],
+        [SleepingEngine(template, life, memory) for _ in range(2)],
         new_policy=partial(LearnedReservation, lengths=lengths),
     )
     limits = ProgramLimits(time_limit_s=1.0, memory_limit_mb=64, output_limit_chars=100)
@@ -204,7 +215,7 @@ def run(
         watcher=SilentWatcher(),
         rest=memory.rest,
     )
-    asyncio.run(TrainingRun(parts).go())
+    asyncio.run(TrainingRun(parts, min_probe_rollouts=8).go())
     return learner
 
 
@@ -279,6 +290,26 @@ def test_a_run_killed_again_and_again_gets_there(template: Template, whole: Whol
             is_done = True
     assert num_lives > 3
     assert untimed(tmp_path / "run") == untimed(whole[0])
+
+
+@pytest.mark.parametrize(("checkpoint_every_s", "played_again"), [(0.0, "p3 p4"), (1e9, "p1 p2 p3 p4")])
+def test_a_run_killed_while_it_tries_problems_for_mastery_goes_on_with_the_batch_under_way(
+    template: Template, whole: Whole, tmp_path: Path, checkpoint_every_s: float, played_again: str
+) -> None:
+    def tried(life: Life) -> str:
+        named = (rollout.split("/") for rollout in life.rollouts)
+        return " ".join(sorted({problem for stage, occasion, problem, _ in named if occasion == "mastery"}))
+
+    folder, learner, _ = whole
+    go = partial(run, template, tmp_path / "run", checkpoint_every_s=checkpoint_every_s)
+    killed, resumed = Life(last_rollout="rl2/mastery/p4/1"), Life()
+    with pytest.raises(Killed):
+        go(killed)
+    told = go(resumed).told
+    assert tried(killed) == "p1 p2 p3 p4"
+    assert tried(resumed) == played_again
+    assert untimed(tmp_path / "run") == untimed(folder)
+    assert json.dumps(told) == json.dumps(learner.told)
 
 
 def test_a_finished_run_started_again_does_nothing(template: Template, whole: Whole) -> None:

@@ -1,10 +1,11 @@
 import pytest
 
-from rstar2.config import ExitRule, PretrainingSection, SftSection
+from rstar2.config import ExitRule, PretrainingSection, SftSection, StageSection
 from rstar2.training.stages import (
     StepOutcome,
     cooled_down,
     half_cosine,
+    probe_size,
     reason_to_leave,
     supervised_lr,
     unmastered,
@@ -103,6 +104,15 @@ def test_a_stage_ends_when_too_many_groups_are_all_correct_over_the_window(
 def test_a_stage_ends_when_the_mean_reward_no_longer_rises(rewards: list[float], leaves: bool) -> None:
     rule = ExitRule(plateau_steps=3, window_steps=2)
     assert (reason_to_leave(rule, outcomes(rewards)) is not None) == leaves
+
+
+def test_problems_are_tried_for_mastery_by_as_many_rollouts_as_a_step_plays() -> None:
+    papers = StageSection(
+        name="rl3", steps=1, problems_per_step=512, oversample=32, group_size=16, mastery_rollouts=8
+    )
+    assert probe_size(papers, min_rollouts=2048) == 512 * 32 / 8
+    small = papers.model_copy(update={"problems_per_step": 2, "mastery_rollouts": 3})
+    assert probe_size(small, min_rollouts=2048) == 683  # of 3 rollouts each: 2049
 
 
 def test_problems_solved_in_every_attempt_are_mastered_and_no_others() -> None:

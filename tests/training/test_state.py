@@ -17,6 +17,8 @@ STATES = st.builds(
     sampler=st.builds(SamplerState, epoch=st.integers(0, 9), consumed=st.frozensets(st.text())),
     history=st.lists(st.builds(StepOutcome, reward=SHARES, all_correct_share=SHARES)),
     stage_problems=st.none() | st.lists(st.text()),
+    num_probed=st.integers(0, 99),
+    num_probes=st.integers(0, 9),
     rows=st.lists(st.dictionaries(st.text(), SHARES | st.text() | st.integers())),
     metrics_bytes=st.integers(0),
     rollouts_bytes=st.integers(0),
@@ -26,6 +28,12 @@ STATES = st.builds(
 @given(STATES)
 def test_a_state_comes_back_from_json_as_it_was(state: RunState) -> None:
     assert RunState.from_json(json.loads(json.dumps(state.to_json()))) == state
+
+
+def test_a_checkpoint_from_before_probes_were_saved_is_read() -> None:
+    data = RunState(step=3, stage_problems=["p1"]).to_json()
+    del data["num_probed"], data["num_probes"]
+    assert RunState.from_json(data) == RunState(step=3, stage_problems=["p1"])
 
 
 def test_equal_states_are_written_equally_whatever_the_order_of_their_ids() -> None:

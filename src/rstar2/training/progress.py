@@ -1,6 +1,7 @@
 """Where a run is: what it decided so far, saved together with the learner's weights.
 
-A checkpoint is written at least every `run.checkpoint_every_s` seconds, and at every phase boundary.
+A checkpoint is written at every phase boundary, and within a phase after the first step, or batch of probed
+problems, that ends `run.checkpoint_every_s` seconds or more after the last checkpoint.
 """
 
 import time
@@ -53,6 +54,7 @@ class Progress:
         state.phase_wall_s = 0.0
         state.history = []
         state.stage_problems = None
+        state.num_probed = 0
         self._clock_s = time.monotonic()
         await self.save()
         self.write_summary()
@@ -73,8 +75,8 @@ class Progress:
         await in_thread(
             checkpoint.write,
             parts.folder / "checkpoints",
-            # The phase is part of the number: a boundary is saved without a step in between.
-            step=state.total_steps + state.phase,
+            # No two saves share a number: between them lies a step, a boundary or a batch of probed problems.
+            step=state.total_steps + state.phase + state.num_probes,
             state=state.to_json(),
             save=parts.learner.save,
             keep=parts.config.run.keep_checkpoints,

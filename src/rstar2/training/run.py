@@ -7,6 +7,7 @@ The steps themselves: supervised.py for base and SFT, reinforce.py for the stage
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from rstar2.training.progress import Progress
 from rstar2.training.reinforce import Reinforcement
 from rstar2.training.rl import stage_limits
 from rstar2.training.sampler import SamplerState
-from rstar2.training.stages import supervised_lr, unmastered
+from rstar2.training.stages import probe_size, supervised_lr, unmastered
 from rstar2.training.state import RunState
 from rstar2.training.supervised import SamplesOfStep, pretraining_samples, sft_samples
 from rstar2.types import Problem
@@ -28,12 +29,16 @@ from rstar2.types import Problem
 REPORT_EVERY = 25
 """Supervised steps per line to read."""
 
+MIN_PROBE_ROLLOUTS = 2048
+"""In a batch of problems tried for mastery: at its end the engines wait for the longest rollout of it."""
+
 
 @dataclass(slots=True)
 class TrainingRun:
     """Drives one run; all that it changes is in the progress, on disk, and in the learner."""
 
     parts: Parts
+    min_probe_rollouts: int = MIN_PROBE_ROLLOUTS
     _progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,34 +121,54 @@ class TrainingRun:
             self.parts.watcher.line(f"{stage.name}: every problem is mastered, nothing is left to learn from")
 
     async def _enter_stage(self, stage: StageSection) -> None:
-        """Choose the stage's problems, and reset the optimizer if it says so."""
+        """Reset the optimizer if the stage says so, and choose its problems."""
+        state = self.state
+        # The first stage never starts on SFT's moments.
+        if state.num_probed == 0 and (state.phase == 2 or stage.reset_optimizer):
+            self.parts.learner.reset_optimizer()
+        if stage.problems == "unmastered":
+            await self._probe(stage)
+
+    async def _probe(self, stage: StageSection) -> None:
+        """Choose the problems that are not mastered, or go on choosing.
+
+        The paper's, tried 8 times each, are as many rollouts as 20 steps play: too many to hold, or to lose.
+        So they are tried in batches, of which only ids stay, and a resume begins with the next one.
+        """
         state, parts = self.state, self.parts
-        if state.phase == 2 or stage.reset_optimizer:  # the first stage never starts on SFT's moments
-            parts.learner.reset_optimizer()
-        if stage.problems == "all":
-            return
-        await self._hand_over()
         probed = list(parts.train)[: stage.mastery_problems]
-        parts.watcher.begin(
-            f"{stage.name}: which problems are mastered", len(probed) * stage.mastery_rollouts
-        )
+        size = probe_size(stage, min_rollouts=self.min_probe_rollouts)
+        num_left = len(probed) - state.num_probed
+        parts.watcher.begin(f"{stage.name}: which problems are mastered", num_left * stage.mastery_rollouts)
+        while batch := probed[state.num_probed :][:size]:
+            ids = await self._unmastered_of(batch, stage)
+            state.stage_problems = [*(state.stage_problems or ()), *ids]
+            state.num_probed += len(batch)
+            state.num_probes += 1
+            await parts.rest()
+            await self._progress.save_if_due()
+        state.sampler = SamplerState()
+        num_chosen = len(state.stage_problems or ())
+        parts.watcher.line(f"{stage.name}: {num_chosen} of {len(probed)} problems are not solved every time")
+
+    async def _unmastered_of(self, problems: Sequence[Problem], stage: StageSection) -> tuple[str, ...]:
+        parts = self.parts
+        # Before every batch, so that a resumed one finds the engines as they would have been.
+        await self._hand_over()
         groups = await parts.collector.collect(
-            probed,
+            problems,
             num_rollouts=stage.mastery_rollouts,
             limits=stage_limits(stage, tool_response_chars=parts.config.protocol.tool_response_chars),
             label=f"{stage.name}/mastery",
             on_done=lambda _: parts.watcher.advance(),
         )
-        state.stage_problems = list(unmastered(groups))
-        state.sampler = SamplerState()
-        parts.watcher.line(
-            f"{stage.name}: {len(state.stage_problems)} of {len(probed)} problems are not solved every time"
-        )
+        return unmastered(groups)
 
     def _stage_problems(self) -> list[Problem]:
-        chosen = self.state.stage_problems
-        train = self.parts.train
-        return list(train) if chosen is None else [p for p in train if p.id in set(chosen)]
+        if self.state.stage_problems is None:
+            return list(self.parts.train)
+        chosen = set(self.state.stage_problems)
+        return [problem for problem in self.parts.train if problem.id in chosen]
 
     async def _evaluate(self, name: str) -> None:
         parts, section = self.parts, self.parts.config.evaluation

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import cos, pi
+from math import ceil, cos, pi
 from statistics import fmean
 
-from rstar2.config import ExitRule, PretrainingSection, SftSection
+from rstar2.config import ExitRule, PretrainingSection, SftSection, StageSection
 from rstar2.types import Group
 
 
@@ -64,6 +64,12 @@ def reason_to_leave(rule: ExitRule, history: Sequence[StepOutcome]) -> str | Non
 
 def _windows(history: Sequence[StepOutcome], rule: ExitRule) -> range:
     return range(len(history) - rule.window_steps + 1)
+
+
+def probe_size(stage: StageSection, *, min_rollouts: int) -> int:
+    """Problems tried for mastery at a time: as many rollouts as a step plays, and at least `min_rollouts`."""
+    num_rollouts = max(stage.problems_per_step * stage.oversample, min_rollouts)
+    return ceil(num_rollouts / stage.mastery_rollouts)
 
 
 def unmastered(groups: Iterable[Group]) -> tuple[str, ...]:

@@ -26,7 +26,11 @@ class RunState:
     history: list[StepOutcome] = field(default_factory=list)
     """Of this stage."""
     stage_problems: list[str] | None = None
-    """Ids that the curriculum chose for this stage; None for all."""
+    """Ids that the curriculum chose for this stage, so far; None for all."""
+    num_probed: int = 0
+    """Problems that this stage has tried for mastery."""
+    num_probes: int = 0
+    """Batches of them, of all stages."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """One summary row per finished phase."""
     lengths: dict[str, Any] = field(default_factory=dict)
