@@ -30,7 +30,10 @@ def load_section(kind: type[AnySection], path: Path, overrides: Sequence[str] = 
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no config file '{path}': give the path of a TOML file") from None
+        raise ConfigError(
+            f"there is no config file '{path}': give the path of a TOML file"
+            " (those that come with rstar2 are in configs/ of its repository)"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the config file '{path}' cannot be read ({error}): give a TOML file") from error
     except tomllib.TOMLDecodeError as error:
