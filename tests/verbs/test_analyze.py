@@ -97,6 +97,16 @@ def test_transcripts_of_a_benchmark_can_be_analyzed_again(rstar2, checkpoint, li
         assert len((tmp_path / "entropies.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_checkpoint_is_named_by_its_folder_from_within_it(rstar2, checkpoint, line, tmp_path, monkeypatch):
+    file = tmp_path / "rollouts.jsonl"
+    file.write_text(json.dumps(line) + "\n")
+    monkeypatch.chdir(checkpoint)
+    done = rstar2("analyze", "--model", ".", "--rollouts", file)
+    assert (done.exit_code, done.stderr) == (0, "")
+    (phase,) = json.loads((tmp_path / "analysis.json").read_text())["phases"]
+    assert phase["phase"] == checkpoint.name
+
+
 def test_what_cannot_be_analyzed_is_one_sentence(rstar2, checkpoint, tmp_path):
     empty = tmp_path / "rollouts.jsonl"
     empty.write_text("")

@@ -72,7 +72,7 @@ def recording(model: str, path: Path) -> Recording:
     records = [record for file in files for record in JsonLines(file)]
     if not records:
         raise InputError(f"'{path}' holds no rollouts: give a rollouts.jsonl, or the --folder of a benchmark")
-    return Recording(phase=Path(model).name, model=model, records=records)
+    return Recording(phase=Path(model).resolve().name, model=model, records=records)
 
 
 def analyze_recordings(recordings: Sequence[Recording], inquiry: Inquiry, *, folder: Path) -> Behaviour:
@@ -90,12 +90,12 @@ def analyze_recordings(recordings: Sequence[Recording], inquiry: Inquiry, *, fol
             _write_entropies(JsonLines(entropies), records, played.scored)
     found = behaviour(phases, seed=inquiry.seed)
     shown = tables(found)
-    for table in shown:
-        _show(table)
-    _warn(found)
     analysis = folder / "analysis.json"
     result = asdict(inquiry) | asdict(found) | {"tables": [asdict(table) for table in shown]}
     _replace(analysis, json.dumps(result, indent=1) + "\n")
+    for table in shown:
+        _show(table)
+    _warn(found)
     console.print(f"written to {analysis} and {entropies}", soft_wrap=True)
     return found
 
@@ -156,7 +156,7 @@ def _write_entropies(
 def _show(table: TextTable) -> None:
     drawn = plain_table()
     for column, *cells in zip(table.columns, *table.rows, strict=True):
-        has_numbers = all(cell[0].isdigit() or cell[0] == "-" for cell in cells)
+        has_numbers = all(cell[:1].isdigit() or cell[:1] == "-" for cell in cells)
         drawn.add_column(column, justify="right" if has_numbers else "left")
     for row in table.rows:
         drawn.add_row(*map(printable, row))
