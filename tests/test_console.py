@@ -62,6 +62,17 @@ def test_markup_in_a_models_text_stays_text(shown, show):
     assert "[red]x[/red] [link=a]" in Text.from_ansi(shown.getvalue()).plain
 
 
+def test_colons_do_not_make_emoji(capsys):
+    show_text("the ratio a:b:c, {x :x: 3}")
+    assert capsys.readouterr().out == "the ratio a:b:c, {x :x: 3}\n"
+
+
+def test_a_bar_is_labelled_with_text(shown):
+    with progress_bar() as watcher:
+        watcher.begin("[bold]:x:", 1)
+    assert "[bold]:x:" in shown.getvalue()
+
+
 def test_an_empty_result_is_not_invisible(shown):
     show_result("", is_error=False)
     assert shown.getvalue() == "  | (nothing)\n"

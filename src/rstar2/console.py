@@ -1,6 +1,6 @@
 """What a person sees in the terminal: progress bars, tables, code, results; readable in 80 columns.
 
-Text of a model or of its programs is printed as text: no markup, no escape sequences.
+Text of a model or of its programs is printed as text: no markup, no names of emoji, no escape sequences.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from rstar2.evaluation.headline import COLUMNS, cells
 
-console = Console(highlight=False, markup=False)
+console = Console(highlight=False, markup=False, emoji=False)
 
 
 class BarWatcher:
@@ -39,7 +39,12 @@ class BarWatcher:
 @contextmanager
 def progress_bar() -> Iterator[BarWatcher]:
     """A bar below whatever is printed; it disappears at the end."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         yield BarWatcher(progress)
 
