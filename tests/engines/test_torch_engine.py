@@ -280,6 +280,26 @@ def test_a_turn_cancelled_in_the_instant_of_its_end_gives_back_its_room() -> Non
     asyncio.run(scenario())
 
 
+def test_a_turn_cancelled_in_the_round_that_ends_it_does_not_stop_the_engine() -> None:
+    async def scenario() -> None:
+        engine = engine_of(qwen())
+        for num_rounds in range(12):  # one of these is the one
+            task = asyncio.create_task(engine.generate(request("a", (5, 6), max_new_tokens=2)))
+            for _ in range(num_rounds):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():  # it had ended before: its prefix is kept
+                engine.release("a")
+            async with asyncio.timeout(5):
+                await engine.generate(request("b", (5, 6), max_new_tokens=1))
+            engine.release("b")
+        assert engine.load().kv_tokens_used == 0
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
 def test_an_event_during_the_pace_is_not_slept_over() -> None:
     async def scenario() -> None:
         asked = 0

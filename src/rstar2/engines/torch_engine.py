@@ -202,9 +202,9 @@ class TorchEngine:
         self._admission.hold(row.request.rollout_id)
         has_stopped = row.token_ids[-1] == self._eos_token_id
         finish = FinishReason.STOP if has_stopped else FinishReason.LENGTH
-        self._outcomes.pop(row.request.rollout_id).set_result(
-            self._generation(tuple(row.token_ids), tuple(row.logprobs), finish)
-        )
+        outcome = self._outcomes.pop(row.request.rollout_id)
+        if not outcome.done():  # else: cancelled in this very round, and about to be released
+            outcome.set_result(self._generation(tuple(row.token_ids), tuple(row.logprobs), finish))
 
     def _generation(
         self, token_ids: tuple[int, ...], logprobs: tuple[float, ...], finish: FinishReason
