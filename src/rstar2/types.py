@@ -38,7 +38,7 @@ class ToolStatus(StrEnum):
 
     @property
     def is_error(self) -> bool:
-        """Whether RoC counts it as a tool error of the model (design decision 2)."""
+        """Whether RoC counts it as a tool error of the model."""
         return self in _MODEL_ERRORS
 
 
