@@ -25,7 +25,7 @@ def serve_sandbox(
     ] = 8088,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, help="Programs that run at a time.", show_default="8 per core"),
+        typer.Option(min=1, max=4096, help="Programs that run at a time.", show_default="8 per core"),
     ] = None,
     isolation: Annotated[
         Literal["full", "user", "none"] | None,

@@ -18,7 +18,7 @@ from rstar2.bearer_token import read_token
 from rstar2.console import console
 from rstar2.sandbox import WorkerPool
 from rstar2.sandbox.host import probe_host
-from rstar2.sandbox.jail import Isolation
+from rstar2.sandbox.jail import MOST_WORKERS, Isolation
 from rstar2.sandbox.server.app import listening, make_app
 from rstar2.sandbox.server.code_judge import LIMITS
 from rstar2.sandbox.server.judge_messages import JudgeLimits
@@ -66,7 +66,7 @@ def serve(serving: Serving) -> None:
 async def _serve(serving: Serving, token: str | None, bound: socket.socket) -> None:
     stop, stop_at_once = _signals()
     isolation = Isolation(serving.isolation) if serving.isolation else None
-    num_workers = serving.workers or _WORKERS_PER_CORE * (os.cpu_count() or 1)
+    num_workers = serving.workers or min(_WORKERS_PER_CORE * (os.cpu_count() or 1), MOST_WORKERS)
     async with (
         WorkerPool(num_workers=num_workers, isolation=isolation) as pool,
         SessionPool(pool) as sessions,
