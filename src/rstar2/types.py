@@ -189,7 +189,8 @@ class Turn:
     text: str
     call: ToolCall | MalformedCall | None = None
     result: ToolResult | None = None
-    """None if there was no call, or if the call was not executed (last allowed turn, no room left)."""
+    """None without a well-formed call, and in the last allowed turn, whose call is not executed. A result for
+    which the rollout has no room left is here, and counts, but the model never sees it."""
 
     @property
     def status(self) -> ToolStatus | None:
