@@ -60,7 +60,8 @@ class RolloutSection(Section):
         "static",
     ] = "learned_reservation"
     """Which engine writes a rollout's next turn, and when: ours, the paper's, verl's, the release's, RLinf's,
-    and that of verl 0.2, which the paper started from; see docs/scheduling.md."""
+    and that of verl 0.2, which the paper started from; see docs/scheduling.md. A remote engine always has
+    `worst_case_reservation`: it gives back nothing of a turn that is stopped."""
     max_lag: int = Field(0, ge=0)
     """Versions by which the weights that played a batch may be older than those that learn from it. 0:
     engines and learner take turns (paper); n: both work at once; see docs/overlap.md."""
