@@ -138,17 +138,23 @@ SESSION_PROBES = (
         "forgery",
         "descriptors of the next cell",
         """
-        import fcntl
         if os.fork() == 0:
             while True:
                 for fd in (3, 4, 6, 7):
                     os.pwrite(fd, b"\\xff" * 4096, 0)
                     os.ftruncate(fd, 99)
-        for fd in range(9):
-            refused(f"seal {fd}", lambda: fcntl.fcntl(fd, 1033, 0xF))
         """,
         "os._exit(0)",
         seen_by=_OTHER,
+    ),
+    _attack(
+        "forgery",
+        "seals on what the next cell writes to",
+        "import fcntl",
+        then="""
+        for fd in range(9):
+            refused(f"seal {fd}", lambda: fcntl.fcntl(fd, 1033, 0xF))
+        """,
     ),
     _attack(
         "escape",
