@@ -57,6 +57,23 @@ def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
         problem_sets(section, seed=0)
 
 
+def numbered(path: Path, question: str) -> str:
+    path.write_text(json.dumps({"id": 1, "question": question, "answer": 2}) + "\n")
+    return str(path)
+
+
+def test_an_id_cannot_stand_for_two_questions_of_two_files(tmp_path: Path) -> None:
+    first, second = numbered(tmp_path / "a.jsonl", "1+1?"), numbered(tmp_path / "b.jsonl", "4-2?")
+    again = numbered(tmp_path / "c.jsonl", "1+1? ")
+    test = numbered(tmp_path / "test.jsonl", "0+2?")
+    fields = FieldMap(id="id")
+    clashing = ProblemsSection(source="files", train_files=(first, second), test_files=(test,), fields=fields)
+    with pytest.raises(DataError, match=r"the id '1' .*a\.jsonl .*b\.jsonl: make ids unique, or leave"):
+        problem_sets(clashing, seed=0)
+    agreeing = clashing.model_copy(update={"train_files": (first, again), "decontaminate_against": (second,)})
+    assert [p.id for p in problem_sets(agreeing, seed=0)[0]] == ["1"]
+
+
 def test_validation_problems_are_neither_trained_nor_tested_on() -> None:
     section = ProblemsSection(tasks={"gcd": {}}, num_train=100, num_test=20, num_validation=20)
     train, validation = problem_sets(section, split="validation", seed=0)

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from rstar2.config import FieldMap, HeldOut, ProblemsSection
-from rstar2.errors import ConfigError
+from rstar2.errors import ConfigError, DataError
 from rstar2.problems.decontaminate import benchmark_grams, without_overlap
 from rstar2.problems.filters import apply_filters, with_integer_answers, without_respelled_repeats
 from rstar2.problems.gym import draw
+from rstar2.problems.identity import question_hash
 from rstar2.problems.load import Fields, load
 from rstar2.types import Problem
 
@@ -35,14 +36,26 @@ def held_out_problems(section: ProblemsSection, split: HeldOut) -> tuple[Problem
 
 
 def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]:
+    """All of them; an id that stands for one question here and for another there is refused."""
     mapping = Fields(question=fields.question, answer=fields.answer, id=fields.id or "")
-    return tuple(problem for source in sources for problem in load(source, fields=mapping).problems)
+    loaded = [(source, problem) for source in sources for problem in load(source, fields=mapping).problems]
+    first: dict[str, tuple[str, str]] = {}
+    for source, problem in loaded:
+        key = question_hash(problem.question)
+        earlier, question = first.setdefault(problem.id, (source, key))
+        if question != key:
+            raise DataError(
+                f"the id {problem.id!r} stands for one question in {earlier} and for another in {source}: "
+                "make ids unique, or leave problems.fields.id out"
+            )
+    return tuple(problem for _, problem in loaded)
 
 
 def _clean(section: ProblemsSection, problems: Sequence[Problem]) -> tuple[Problem, ...]:
     """Integer answers, no repeats, nothing that overlaps a benchmark (paper 4.2)."""
     benchmarks = [*section.decontaminate_against, *section.test_files, *section.validation_files]
-    banned = benchmark_grams(p.question for p in _from_files(benchmarks, section.fields))
+    without_ids = section.fields.model_copy(update={"id": None})  # two benchmarks may count from 1
+    banned = benchmark_grams(p.question for p in _from_files(benchmarks, without_ids))
     kept, _ = apply_filters(
         problems,
         {
