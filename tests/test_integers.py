@@ -22,6 +22,9 @@ from rstar2.integers import canonical_integer
         (r"1{,}234", "1234"),
         (r"1\,234", "1234"),
         (r"1,\!234", "1234"),
+        (r"10,\,080", "10080"),
+        (r"1,\!234,\!567", "1234567"),
+        (r"~-\ 42\;", "-42"),
         ("$42$", "42"),
         ("$$-42$$", "-42"),
         (r"\(42\)", "42"),
@@ -35,7 +38,8 @@ def test_spellings_of_one_integer_meet(text, canonical):
 @pytest.mark.parametrize(
     "text",
     ["", " ", "-", "$", "$$", "4.0", "1,2", "1234,567", ",123", "3 or 4", "7 apples", "1e3", "1_000", "--7",
-     "\u0663", "0x10", "1/1", "1 234", "x=7", "7%"],
+     "\u0663", "0x10", "1/1", "1 234", "x=7", "7%",
+     r"12,\ 345", "12,~345", r"4\;2", r"4\:2", r"4\ 2", "4~2"],
 )  # fmt: skip
 def test_anything_else_is_no_integer(text):
     assert canonical_integer(text) is None

@@ -9,7 +9,10 @@ import re
 
 _INTEGER = re.compile(r"([+-]?)\s*([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)")
 _MATH_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
-_LATEX_SPACES = re.compile(r"\\[,;:!> ]|~")
+_THIN_SPACES = re.compile(r"\\[,!]")
+r"""They set thousands apart, as in `10,\!080` and `1\,234`."""
+_WIDE_SPACES = re.compile(r"\\[;:> ]|~")
+"""Between digits they part two numbers."""
 _UNICODE_MINUS = "\u2212"
 
 
@@ -20,7 +23,7 @@ def canonical_integer(text: str) -> str | None:
         if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening + closing):
             text = text[len(opening) : -len(closing)]
             break
-    match = _INTEGER.fullmatch(_LATEX_SPACES.sub("", text).strip())
+    match = _INTEGER.fullmatch(_WIDE_SPACES.sub(" ", _THIN_SPACES.sub("", text)).strip())
     if match is None:
         return None
     digits = match[2].replace(",", "").lstrip("0")

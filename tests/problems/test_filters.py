@@ -49,6 +49,10 @@ def test_only_integers_stay_and_are_spelled_alike():
     [
         ("7", True, True),
         ("-1,234,567", True, True),
+        (r"10,\!080", True, True),
+        ("10{,}000", True, True),
+        (r"10,\,080", True, True),
+        (r"12,\ 345", True, False),
         ("\\frac{1}{2}", True, True),
         ("\\sqrt{\\pi}", True, True),
         ("54cm", True, True),

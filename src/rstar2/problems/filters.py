@@ -72,7 +72,7 @@ def with_verifiable_answers(problems: Sequence[Problem]) -> list[Problem]:
 
 def with_single_answers(problems: Sequence[Problem]) -> list[Problem]:
     """No answers of several parts, such as "Perimeter=54cm, Area=180cm^2" or "2 and 3" (paper 4.2)."""
-    return [p for p in problems if not _SEVERAL.search(p.answer)]
+    return [p for p in problems if _is_integer(p) or not _SEVERAL.search(p.answer)]
 
 
 def without_huge_answers(problems: Sequence[Problem], *, max_digits: int) -> list[Problem]:
@@ -134,6 +134,11 @@ def _first_of_each(problems: Sequence[Problem], key: Callable[[Problem], str]) -
     for problem in problems:
         first.setdefault(key(problem), problem)
     return list(first.values())
+
+
+def _is_integer(problem: Problem) -> bool:
+    """Thousands may be set apart in more ways than `_SEVERAL` knows."""
+    return canonical_integer(problem.answer) is not None
 
 
 def _is_in_words(answer: str) -> bool:
