@@ -98,6 +98,12 @@ def test_a_failing_disk_is_a_checkpoint_error_and_leaves_the_previous_one(tmp_pa
     assert not list(tmp_path.glob(".*")), "the next write clears what the failed one left"
 
 
+def test_a_learner_that_saves_elsewhere_is_an_error_and_no_checkpoint_without_weights(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="a folder that all machines see"):
+        write(tmp_path, step=1, state={}, save=lambda _: None)
+    assert latest(tmp_path) is None
+
+
 WRITER = """
 import sys
 from pathlib import Path

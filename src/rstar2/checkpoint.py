@@ -52,6 +52,8 @@ def write(
     try:
         partial.mkdir(parents=True)
         save(partial)
+        if not any(partial.iterdir()):  # written on a machine where this path is another folder
+            raise CheckpointError(f"{final} got no weights; give a folder that all machines see")
         (partial / STATE_FILE).write_text(json.dumps(state))
         manifest = {"format": FORMAT, "step": step, "sha256": _hashes(partial)}
         (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))

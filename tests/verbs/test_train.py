@@ -1,7 +1,7 @@
 """What `rstar2 train` does with a run that is there already, and when the learner is lost."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +67,21 @@ def test_a_run_that_another_process_trains_is_refused_and_left_as_it_is(
     with another_process_in(tmp_path), refused:
         train.run_training(RunConfig(), tmp_path)
     assert attempts == []
+
+
+def test_the_parts_of_a_run_get_its_folder_as_a_path_that_means_the_same_wherever_they_stand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[Path] = []
+
+    @asynccontextmanager
+    async def note(_: RunConfig, folder: Path, *__: Any, **___: Any) -> AsyncIterator[None]:
+        given.append(folder)
+        raise InputError("no more is needed")
+        yield
+
+    monkeypatch.setattr(train, "training_parts", note)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no more"):
+        train.run_training(RunConfig(), Path("runs/small"))
+    assert given == [tmp_path / "runs" / "small"]

@@ -64,8 +64,11 @@ def _train_to_the_end(
 async def _train(
     config: RunConfig, folder: Path, watcher: BarWatcher, cluster: "Cluster | None"
 ) -> dict[str, Any]:
-    """The folder is filled only when all parts stand: a mistake in the input leaves nothing behind."""
-    async with training_parts(config, folder, watcher, cluster=cluster) as parts:
+    """The folder is filled only when all parts stand: a mistake in the input leaves nothing behind.
+
+    Parts get it as an absolute path: the processes of a cluster do not stand where this one does.
+    """
+    async with training_parts(config, folder.absolute(), watcher, cluster=cluster) as parts:
         _claim(folder, config)
         return await TrainingRun(parts).go()
 
