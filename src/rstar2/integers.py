@@ -18,11 +18,7 @@ _UNICODE_MINUS = "\u2212"
 
 def canonical_integer(text: str) -> str | None:
     """The integer that the whole text spells, as `str(int)` would print it; None if it spells none."""
-    text = text.strip().replace("{,}", ",").replace(_UNICODE_MINUS, "-")
-    for opening, closing in _MATH_DELIMITERS:
-        if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening + closing):
-            text = text[len(opening) : -len(closing)]
-            break
+    text = without_math_delimiters(text.strip().replace("{,}", ",").replace(_UNICODE_MINUS, "-"))
     match = _INTEGER.fullmatch(_WIDE_SPACES.sub(" ", _THIN_SPACES.sub("", text)).strip())
     if match is None:
         return None
@@ -30,3 +26,11 @@ def canonical_integer(text: str) -> str | None:
     if not digits:
         return "0"
     return ("-" if match[1] == "-" else "") + digits
+
+
+def without_math_delimiters(text: str) -> str:
+    r"""What stands between `$` and `$`, or their like; the whole text if it does not begin and end so."""
+    for opening, closing in _MATH_DELIMITERS:
+        if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening + closing):
+            return text[len(opening) : -len(closing)]
+    return text

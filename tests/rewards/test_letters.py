@@ -16,6 +16,12 @@ from rstar2.rewards.letters import choice_letter
         r"\textbf{B}",
         r"\mathrm{B}",
         r"\mathbf{(B)}",
+        "$B$",
+        r"\(B\)",
+        r"(\text{B})",
+        r"$(\mathsf{B}).$",
+        r"\text{B.}",
+        r"\textsf{B}",
     ],
 )
 def test_a_letter_is_read_in_any_dress(text):
