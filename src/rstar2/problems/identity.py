@@ -1,16 +1,21 @@
 """When two questions are the same question.
 
 Only case, white space and Unicode spelling are ignored: in mathematics punctuation carries meaning
-("a - b" is not "a + b"), so it stays.
+("a - b" is not "a + b"), so it stays, and so does the place of a digit (10 squared is not 102).
 """
 
 import hashlib
+import re
 import unicodedata
+
+_SUPERSCRIPTS = re.compile("[\u00b2\u00b3\u00b9\u2070\u2074-\u2079]+")
+_SUBSCRIPTS = re.compile("[\u2080-\u2089]+")
 
 
 def normalised(question: str) -> str:
     """The question without differences of case, white space and Unicode compatibility forms."""
-    return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
+    marked = _SUBSCRIPTS.sub(r"_\g<0>", _SUPERSCRIPTS.sub(r"^\g<0>", question))
+    return " ".join(unicodedata.normalize("NFKC", marked).casefold().split())
 
 
 def question_hash(question: str) -> str:
