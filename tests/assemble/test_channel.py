@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from rstar2.assemble.channel import channel_here, channel_on_cluster, refuse_broadcast_within_a_process
 from rstar2.config import RunConfig, parse_config
@@ -24,13 +25,26 @@ def test_weights_go_as_the_config_says(data: dict[str, object], kind: type, tmp_
         assert isinstance(channel, kind)
 
 
-def test_on_a_cluster_they_go_through_the_folder_that_all_see(tmp_path: Path) -> None:
-    named = parse_config({"cluster": {"weights_folder": str(tmp_path / "shared")}})
-    for config, folder in ((RunConfig(), tmp_path / "weights"), (named, tmp_path / "shared")):
-        with channel_on_cluster(config, tmp_path, "127.0.0.1") as channel:
-            assert isinstance(channel, FolderChannel)
-            assert channel.folder == folder
-        assert not folder.exists(), "nothing is left of a run that has ended well"
+def test_on_a_cluster_they_go_through_a_folder_below_that_of_the_run(tmp_path: Path) -> None:
+    with channel_on_cluster(RunConfig(), tmp_path, "127.0.0.1") as channel:
+        assert isinstance(channel, FolderChannel)
+        assert channel.folder == tmp_path / "weights"
+    assert not channel.folder.exists(), "nothing is left of a run that has ended well"
+
+
+def test_runs_that_share_a_weights_folder_never_see_each_other_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = parse_config({"cluster": {"weights_folder": "shared"}})  # engines stand elsewhere: made absolute
+    with channel_on_cluster(config, tmp_path / "a" / "run", "127.0.0.1") as a:
+        a.put(3, {"w": torch.zeros(2)})
+        with channel_on_cluster(config, tmp_path / "b" / "run", "127.0.0.1") as b:
+            b.put(3, {"w": torch.ones(2)})
+            assert isinstance(b, FolderChannel)
+            assert b.folder.parent == tmp_path / "shared"
+        assert torch.equal(a.get(3)["w"], torch.zeros(2)), "the end of one is nothing to the other"
+    assert [*(tmp_path / "shared").iterdir()] == []
 
 
 def test_on_a_cluster_a_broadcast_is_open_where_the_others_reach_it(tmp_path: Path) -> None:

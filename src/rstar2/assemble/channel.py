@@ -1,6 +1,7 @@
 """What new weights go through, as `[engine] weights` says."""
 
 from contextlib import AbstractContextManager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 
 from rstar2.config import RunConfig
@@ -30,4 +31,14 @@ def channel_on_cluster(
     """To engines that reach this machine by `address`, or see the same folders."""
     if config.engine.weights == "broadcast":
         return broadcasting(address)
-    return passing_through(Path(config.cluster.weights_folder or folder / "weights"))
+    shared = config.cluster.weights_folder
+    return passing_through(_own_place(Path(shared), folder) if shared else folder / "weights")
+
+
+def _own_place(shared: Path, run_folder: Path) -> Path:
+    """A run's own folder in one that runs share; absolute, as engines stand elsewhere.
+
+    Versions are numbers that all runs count alike: side by side they would be taken for each other.
+    """
+    run = run_folder.absolute()
+    return shared.absolute() / f"{run.name}-{sha256(str(run).encode()).hexdigest()[:8]}"
