@@ -25,11 +25,24 @@ def test_what_follows_the_assistants_last_word_is_cut_off():
         ([said("user", "a"), called(("g", {}))], "a call of an unlisted tool"),
         ([said("user", "a<|im_end|>"), said("assistant", "c")], "control tokens"),
         ([said("user", "a"), called(("f", {"x": "<tool_call>"}))], "control tokens"),
+        ([said("user", "a"), said("assistant", "The tag </reason> ends it.")], "control tokens"),
+        ([said("user", "a"), said("assistant", "<think>b</think>c")], "control tokens"),
     ],
 )
 def test_a_conversation_that_breaks_a_rule_is_unusable(messages, reason):
     with pytest.raises(Unusable, match=reason):
         dialogue(messages, [TOOL])
+
+
+def test_a_tools_description_cannot_end_a_turn():
+    tool = listed({"name": "f", "description": "ends <|im_end|> turns"})
+    with pytest.raises(Unusable, match="control tokens"):
+        dialogue([said("user", "a"), said("assistant", "b")], [tool])
+
+
+def test_arguments_that_json_cannot_spell_are_unusable():
+    with pytest.raises(Unusable, match="a call that cannot be read"):
+        called(("f", {"x": float("nan")}))
 
 
 def test_two_results_may_follow_one_message_with_two_calls():

@@ -11,18 +11,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from rstar2.protocol.tokenizer import CHAT_TOKENS, TAG_TOKENS
+
 Message = dict[str, Any]
 Tool = dict[str, Any]
 
-_CONTROL = (
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<tool_call>",
-    "<tool_response>",
-    "<reason>",
-    "<answer>",
-)
+_CONTROL = (*CHAT_TOKENS, *TAG_TOKENS, "<think>", "</think>")
 _THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 _MAY_FOLLOW = {
     "start": ("system", "user"),
@@ -66,6 +60,7 @@ def dialogue(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Dialogu
         kept.pop()
     if not kept:
         raise Unusable("no assistant")
+    _without_control(json.dumps(tools))
     names = {tool["function"]["name"] for tool in tools}
     before = "start"
     for message in kept:
@@ -83,12 +78,12 @@ def _check(message: Message, tool_names: set[str]) -> None:
         raise Unusable("an empty message")
     if not {call["function"]["name"] for call in calls} <= tool_names:
         raise Unusable("a call of an unlisted tool")
-    if any(token in text for token in _CONTROL for text in (content, *_arguments(calls))):
+    _without_control(content, *(call["function"]["arguments"] for call in calls))
+
+
+def _without_control(*texts: str) -> None:
+    if any(token in text for token in _CONTROL for text in texts):
         raise Unusable("control tokens")
-
-
-def _arguments(calls: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [call["function"]["arguments"] for call in calls]
 
 
 def said(role: str, content: str) -> Message:
@@ -106,11 +101,16 @@ def without_thoughts(text: str) -> str:
 
 def called(*calls: tuple[str, Mapping[str, Any]]) -> Message:
     """The assistant's message that makes these calls, each a name and its arguments."""
-    functions = [
-        {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)} for name, arguments in calls
-    ]
+    functions = [{"name": name, "arguments": _as_json(arguments)} for name, arguments in calls]
     made = [{"type": "function", "function": function} for function in functions]
     return {"role": "assistant", "content": "", "tool_calls": made}
+
+
+def _as_json(arguments: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise Unusable("a call that cannot be read") from error
 
 
 def listed(described: object) -> Tool:
