@@ -58,6 +58,12 @@ def test_csv_and_jsonl_give_the_same_problems(tmp_path):
     assert load(str(tmp_path / "sums.csv")) == load(jsonl(tmp_path, row))
 
 
+def test_a_csv_field_may_be_long(tmp_path):
+    (tmp_path / "long.csv").write_text(f"question,answer\n{'7' * 200_000},1\n")
+    (problem,) = load(str(tmp_path / "long.csv")).problems
+    assert len(problem.question) == 200_000
+
+
 def test_a_csv_row_that_lacks_a_column_is_refused(tmp_path):
     (tmp_path / "sums.csv").write_text("question,answer\n1 + 1?\n")
     with pytest.raises(DataError, match="row 1: field 'answer' is None, no text"):

@@ -14,7 +14,7 @@ class SourceSection(Section):
     hub: str = ""
     """`OWNER/NAME[:SPLIT[:CONFIG]]`."""
     path: str = ""
-    """JSONL, parquet or CSV with the same columns, read in place of the hub's."""
+    """JSONL, parquet or, where no column is nested, CSV with the same columns, read in place of the hub's."""
     columns: tuple[str, ...] = ()
     """Of parquet on the hub: the only ones that are fetched, and not kept on disk; all are by default."""
     only: Mapping[str, str] = {}

@@ -15,6 +15,9 @@ Row = bytes | Mapping[str, object]
 
 HUB = "hf:"
 
+_LONGEST_FIELD_CHARS = 2**31 - 1
+"""Of CSV; csv's own limit, 131,072, would end the reading of a file at one long text."""
+
 
 def read_rows(source: str, columns: Sequence[str] = ()) -> Iterator[tuple[str, Row]]:
     """(place, row) of every row of `x.jsonl`, `x.csv`, `x.parquet` or `hf:OWNER/NAME[:SPLIT[:CONFIG]]`.
@@ -50,6 +53,7 @@ def _jsonl_rows(source: str) -> Iterator[tuple[str, Row]]:
 
 
 def _csv_rows(source: str) -> Iterator[tuple[str, Row]]:
+    csv.field_size_limit(_LONGEST_FIELD_CHARS)
     with open(source, encoding="utf-8-sig", newline="") as lines:
         for number, row in enumerate(csv.DictReader(lines), start=1):
             yield f"{source}, row {number}", row
