@@ -50,6 +50,18 @@ def test_adapters_leave_the_model_to_the_engines_as_it_was() -> None:
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), tiny().parameters(), strict=True))
 
 
+def test_a_bfloat16_checkpoint_learns_in_float32_masters() -> None:
+    config = parse_config({"model": {"base": "folder", "dtype": "bfloat16"}, "learner": {"device": "cpu"}})
+    before = tiny().bfloat16()
+    with learning(config, tiny().bfloat16()) as learner:
+        learner.step([SAMPLE], objective=Objective.LIKELIHOOD, lr=1e-6)
+        moved = [
+            (p != q).float().mean()
+            for p, q in zip(learner.model.parameters(), before.parameters(), strict=True)
+        ]
+    assert min(moved) > 0.9, "in bfloat16, a fiftieth would move"
+
+
 def test_more_ranks_than_gpus_are_refused_before_any_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     config = parse_config({"learner": {"num_ranks": 3, "device": "cuda"}})

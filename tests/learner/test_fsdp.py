@@ -57,12 +57,19 @@ def local() -> TorchLearner:
 
 
 def sharded(
-    mesh: DeviceMesh, *, micro_batch_tokens: int = 24, bf16: bool = False, **memory: bool
+    mesh: DeviceMesh,
+    *,
+    micro_batch_tokens: int = 24,
+    bf16: bool = False,
+    checkpoint_dtype: torch.dtype = torch.float32,
+    **memory: bool,
 ) -> FsdpLearner:
     """Only the first rank has a model; that of others has no weights."""
     sharding = Sharding(mesh=mesh, **memory)
     with torch.device("cpu" if mesh.get_local_rank() == 0 else "meta"):
         model = tiny()
+    if mesh.get_local_rank() == 0:
+        model = model.to(checkpoint_dtype)
     return FsdpLearner(
         model, sharding, micro_batch_tokens=micro_batch_tokens, bf16=bf16, old_logprobs="sampled"
     )
@@ -283,6 +290,9 @@ class Member:
     def score(self) -> list[float]:
         return logprobs(sharded(self.meshes[NUM_RANKS]))
 
+    def take_bfloat16(self) -> dict[str, Tensor]:
+        return weights(sharded(self.meshes[NUM_RANKS], checkpoint_dtype=torch.bfloat16))
+
     def restore(self, folder: Path) -> None:
         sharded(self.meshes[NUM_RANKS]).restore(folder)
 
@@ -376,6 +386,12 @@ def test_other_numbers_of_ranks_go_on_from_what_two_saved(members: ProcessCrew, 
 def test_ranks_share_the_scoring(members: ProcessCrew) -> None:
     for scores in members.call("score"):
         assert scores == pytest.approx(logprobs(local()), abs=1e-5)
+
+
+@pytest.mark.integration
+def test_ranks_take_a_bfloat16_checkpoint_as_it_is(members: ProcessCrew) -> None:
+    rounded = {name: p.detach().bfloat16().float() for name, p in tiny().named_parameters()}
+    assert distance(members.call("take_bfloat16")[0], rounded) == 0.0
 
 
 @pytest.mark.integration

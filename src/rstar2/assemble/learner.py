@@ -28,7 +28,8 @@ def learning(config: RunConfig, model: PreTrainedModel) -> Iterator[TorchLearner
     """The learner; on leaving, its ranks are ended. In this process it takes the model over."""
     section = config.learner
     if not section.num_ranks:
-        own = copy.deepcopy(model) if section.lora.rank else model  # engines copy the plain one later
+        # A step of 1e-6 is less than bfloat16 can add to most weights. Engines copy the plain model later.
+        own = copy.deepcopy(model) if section.lora.rank else model.float()
         yield TorchLearner(own.to(device_type(section.device)), **learner_options(config))
         return
     device = device_type(section.device)

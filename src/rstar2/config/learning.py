@@ -41,7 +41,7 @@ class ModelSection(Section):
     """`tiny` builds and pre-trains a model from random numbers; else a checkpoint folder or Hub id."""
     tiny: TinyModel = TinyModel()
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the master weights."""
+    """That the checkpoint is read in. Masters are float32; a base under adapters stays so, in one process."""
 
 
 class AttemptMixture(Section):

@@ -89,7 +89,10 @@ class FsdpLearner(TorchLearner):
         """Only the first rank's weights count."""
         for name, parameter in parameters:
             assert isinstance(parameter, DTensor)
-            whole = weights[name].detach() if self._sharding.rank == 0 else torch.empty(parameter.shape)
+            if self._sharding.rank == 0:
+                whole = weights[name].detach().to(parameter.dtype)
+            else:  # of the first one's type: what is sent are its bytes
+                whole = torch.empty(parameter.shape, dtype=parameter.dtype)
             whole = whole.to(self._sharding.device)
             parameter.copy_(distribute_tensor(whole, self._sharding.mesh, parameter.placements))
 

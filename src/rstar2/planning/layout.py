@@ -103,9 +103,10 @@ def _num_learning(config: RunConfig, device: Accelerator) -> int:
 
 
 def _learner_shape(config: RunConfig, model: ModelShape, num_shards: int) -> LearnerShape:
-    # Ranks cut float32, whatever the checkpoint's type is (learner/sharding.py).
-    master_bytes = 4 if config.learner.num_ranks else _VALUE_BYTES[config.model.dtype]
+    # What learns is float32 whatever the checkpoint's type is (assemble/learner.py); ranks cut all of it.
     lora = config.learner.lora
+    is_kept = lora.rank and not config.learner.num_ranks
+    master_bytes = _VALUE_BYTES[config.model.dtype] if is_kept else 4
     longest = config.plan.prompt_tokens + _longest_response_tokens(config)
     return LearnerShape(
         model=model,
