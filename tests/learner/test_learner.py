@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rstar2.errors import LearnerError
 from rstar2.learner.learner import TorchLearner
 from rstar2.models.loading import build_tiny, load_model
 from rstar2.models.packed_attention import use_packed_attention
@@ -123,6 +124,17 @@ def test_no_target_is_an_explicit_no_op() -> None:
         report = policy.step(samples, objective=Objective.POLICY, lr=1.0)
         assert report["num_target_tokens"] == 0
     assert torch.equal(weights(policy), before)
+
+
+@pytest.mark.parametrize("advantage", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_moves_nothing(advantage: float) -> None:
+    policy = learner()
+    before = weights(policy)
+    samples = [*batch(), replace(batch()[0], advantage=advantage)]
+    with pytest.raises(LearnerError, match="no step was taken"):
+        policy.step(samples, objective=Objective.POLICY, lr=1e-2)
+    assert torch.equal(weights(policy), before)
+    assert policy.step(batch(), objective=Objective.POLICY, lr=1e-2)["grad_norm"] > 0
 
 
 def test_likelihood_steps_learn_the_sequences() -> None:

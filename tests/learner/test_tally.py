@@ -1,5 +1,7 @@
 """Sums over micro-batches and ranks, by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -37,3 +39,9 @@ def test_shares_add_up_and_peaks_do_not() -> None:
 def test_a_rank_without_work_counts_as_idle() -> None:
     metrics = total([tally(loss=0.5, peak=3.0, num_packed_tokens=30), Tally()])
     assert (metrics["loss"], metrics["ratio"], metrics["rank_imbalance"]) == (0.5, 0.25, 2.0)
+
+
+@pytest.mark.parametrize("peaks", [(math.nan, 3.0), (3.0, math.nan)])
+def test_a_peak_that_is_no_number_stays_in_sight(peaks: tuple[float, float]) -> None:
+    ranks = [tally(loss=0.5, peak=peak, num_packed_tokens=30) for peak in peaks]
+    assert math.isnan(total(ranks)["mismatch_max"])

@@ -5,6 +5,7 @@ denominator for the whole step, so neither packing nor micro-batching changes th
 worth (its advantage) was decided before; which samples exist is not decided here.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Required, TypedDict, TypeVar
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rstar2.errors import LearnerError
 from rstar2.grpo.loss import TokenLoss, likelihood_loss, policy_loss
 from rstar2.learner import shard_files
 from rstar2.learner.adapters import Lora, add_adapters, merged, read_adapters, write_adapters
@@ -214,7 +216,15 @@ class TorchLearner:
         )
 
     def _update(self, lr: float) -> float:
-        """Clip, move, and return the gradient norm before clipping."""
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._grad_clip)
+        """Clip, move, and return the gradient norm before clipping; nothing moves if it is not finite.
+
+        It is the same on all ranks, so that they refuse together.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._grad_clip).item()
+        if not math.isfinite(norm):
+            raise LearnerError(
+                f"the gradient's norm is {norm}, so no step was taken: the run goes on from its last "
+                "checkpoint; if it comes again, lower the stage's lr, or set learner.bf16 = false"
+            )
         self._optimizer.step(lr)
-        return norm.item()
+        return norm

@@ -3,6 +3,7 @@
 Everything that is added was divided by the step's one denominator before, so that plain sums are token means.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ class Tally:
         for name, share in terms.shares.items():
             self.sums[name] += share.item()
         for name, peak in terms.peaks.items():
-            self.peaks[name] = max(self.peaks[name], peak.item())
+            self.peaks[name] = _larger(self.peaks[name], peak.item())
 
 
 def total(tallies: Sequence[Tally]) -> dict[str, float]:
@@ -42,9 +43,14 @@ def total(tallies: Sequence[Tally]) -> dict[str, float]:
         for name, value in tally.sums.items():
             sums[name] += value
         for name, value in tally.peaks.items():
-            peaks[name] = max(peaks[name], value)
+            peaks[name] = _larger(peaks[name], value)
     metrics = {**sums, **peaks}
     if len(tallies) > 1:
         tokens = [tally.sums["num_packed_tokens"] for tally in tallies]
         metrics["rank_imbalance"] = max(tokens) * len(tokens) / sum(tokens)
     return metrics
+
+
+def _larger(a: float, b: float) -> float:
+    """A NaN stays, which `max` would drop or keep by its place."""
+    return math.nan if math.isnan(a) or math.isnan(b) else max(a, b)
