@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 
 from rstar2.assemble.channel import channel_on_cluster
+from rstar2.assemble.devices import device_type
+from rstar2.assemble.elsewhere import as_seen_elsewhere
 from rstar2.assemble.engines import start_engine
 from rstar2.assemble.learner import build_rank, learning
 from rstar2.assemble.players import Machines, Players, collecting
@@ -32,7 +34,6 @@ from rstar2.config import RunConfig
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.learner import TorchLearner
 from rstar2.ports import WeightChannel
-from rstar2.profiles import accelerator
 from rstar2.rollout.pacing import FreePacer
 from rstar2.sandbox.client import ClusterSandbox
 from rstar2.sandbox.pool import WorkerPool
@@ -43,6 +44,7 @@ async def sides_on(
     cluster: Cluster, config: RunConfig, policy: Policy, folder: Path
 ) -> AsyncIterator[tuple[TorchLearner | CrewLearner, WeightChannel, Players]]:
     """Who learns, what new weights go through, and who plays; on leaving, their processes are ended."""
+    config = as_seen_elsewhere(config)
     learns_here = not config.learner.num_ranks
     with learning(config, policy.model) if learns_here else _learning_on(cluster, config) as learner:
         async with (
@@ -56,12 +58,11 @@ async def sides_on(
 
 @contextmanager
 def _learning_on(cluster: Cluster, config: RunConfig) -> Iterator[CrewLearner]:
-    is_host = accelerator(config.cluster.accelerator).is_host
     crew = RayCrew(
         cluster,
         partial(build_rank, config),
         config.learner.num_ranks,
-        device_type="cpu" if is_host else "cuda",
+        device_type=device_type(config.learner.device),
         hang_limit_s=config.learner.hang_limit_s,
     )
     with closing(crew):
