@@ -21,7 +21,7 @@ def show_plan(config: RunConfig) -> bool:
 
 def plan_as_comment(config: RunConfig) -> str:
     """The same as comment lines, to go with a config; one line that says why, if there can be no plan."""
-    printed = Console(file=StringIO(), width=80, highlight=False, markup=False)
+    printed = Console(file=StringIO(), width=80, highlight=False, markup=False, emoji=False)
     try:
         _print_plan(config, printed)
     except ConfigError as error:
