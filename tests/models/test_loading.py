@@ -1,7 +1,11 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from rstar2.errors import CheckpointError
@@ -46,6 +50,36 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+DAMAGES: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
+    "one missing": lambda weights: {
+        n: w for n, w in weights.items() if n != "model.layers.1.mlp.up_proj.weight"
+    },
+    "other names": lambda weights: {f"policy.{name}": w for name, w in weights.items()},
+    "other shapes": lambda weights: {
+        n: w[:48] if n == "model.embed_tokens.weight" else w for n, w in weights.items()
+    },
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_checkpoint_without_some_of_the_weights_is_refused(
+    damage: Callable[[dict[str, Tensor]], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    save_model(tiny(), tmp_path)
+    file = tmp_path / "model.safetensors"
+    save_file(damage(load_file(file)), file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"does not have \d+ weights .* \(.*model\."):
+        load_model(tmp_path)
+
+
+def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
+    save_model(tiny(), tmp_path)
+    file = tmp_path / "model.safetensors"
+    os.truncate(file, file.stat().st_size - 100)
+    with pytest.raises(CheckpointError, match="give a folder"):
+        load_model(tmp_path)
+
+
 def test_a_skeleton_has_every_parameter_and_no_memory(tmp_path: Path) -> None:
     model = tiny()
     save_model(model, tmp_path)
@@ -54,5 +88,6 @@ def test_a_skeleton_has_every_parameter_and_no_memory(tmp_path: Path) -> None:
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     assert {name: parameter.shape for name, parameter in skeleton.named_parameters()} == shapes
     assert {parameter.device.type for parameter in skeleton.parameters()} == {"meta"}
+    assert not skeleton.training, "with dropout, ranks would compute another model than the first one"
     with pytest.raises(CheckpointError, match="no causal language model"):
         load_skeleton(tmp_path / "nowhere")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
@@ -54,11 +55,22 @@ def build_tiny(
 
 
 def load_model(path_or_hub_id: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A causal LM from a local folder or the Hugging Face hub, in evaluation mode, on the CPU."""
+    """A causal LM from a local folder or the Hugging Face hub, in evaluation mode, on the CPU.
+
+    Whole or not at all: transformers would draw weights that it does not find at random.
+    """
     try:
-        return AutoModelForCausalLM.from_pretrained(path_or_hub_id, dtype=dtype)
-    except (OSError, ValueError) as error:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path_or_hub_id, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(path_or_hub_id) from error
+    if absent := sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}):
+        raise CheckpointError(
+            f"{path_or_hub_id} does not have {len(absent)} weights of its config.json's model by these names "
+            f"and in these shapes ({', '.join(absent[:3])}, ...): give a whole checkpoint"
+        )
+    return model
 
 
 def load_skeleton(path_or_hub_id: str | Path) -> PreTrainedModel:
@@ -68,7 +80,7 @@ def load_skeleton(path_or_hub_id: str | Path) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         raise _unreadable(path_or_hub_id) from error
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config).eval()
 
 
 def _unreadable(path_or_hub_id: str | Path) -> CheckpointError:
