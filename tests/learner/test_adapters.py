@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from rstar2.errors import CheckpointError
-from rstar2.learner.adapters import Lora
+from rstar2.learner.adapters import WEIGHTS_FILE, Lora, write_adapters
 from rstar2.learner.fsdp import FsdpLearner
 from rstar2.learner.learner import TorchLearner
 from rstar2.learner.sharding import Sharding
@@ -136,3 +136,9 @@ def test_other_adapters_are_refused(tmp_path: Path) -> None:
     (tmp_path / "adapters.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match="holds no adapters"):
         local().restore(tmp_path)
+
+
+def test_adapters_that_cannot_be_written_are_a_checkpoint_error(tmp_path: Path) -> None:
+    (tmp_path / WEIGHTS_FILE).mkdir()
+    with pytest.raises(CheckpointError, match=r"could not be written.*check space and rights"):
+        write_adapters(tmp_path, LORA, {"a": torch.zeros(2)})

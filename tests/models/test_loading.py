@@ -1,3 +1,4 @@
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -91,3 +92,30 @@ def test_a_skeleton_has_every_parameter_and_no_memory(tmp_path: Path) -> None:
     assert not skeleton.training, "with dropout, ranks would compute another model than the first one"
     with pytest.raises(CheckpointError, match="no causal language model"):
         load_skeleton(tmp_path / "nowhere")
+
+
+def test_what_cannot_be_written_is_a_checkpoint_error(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").mkdir()
+    with pytest.raises(CheckpointError, match=r"could not be written.*check space and rights"):
+        save_model(tiny(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "do_sample"), [({"temperature": 0.6}, True), ({"top_k": 20}, True), ({"max_length": 9}, None)]
+)
+def test_a_generation_config_that_can_be_read_can_be_written(
+    tmp_path: Path, values: dict[str, float], do_sample: bool | None
+) -> None:
+    save_model(tiny(), tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps(values))
+    save_model(load_model(tmp_path), tmp_path / "again")
+    saved = json.loads((tmp_path / "again" / "generation_config.json").read_text())
+    assert values.items() <= saved.items()
+    assert saved.get("do_sample") is do_sample
+
+
+def test_a_generation_config_that_nothing_can_mend_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    save_model(tiny(), tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"length_penalty": 2.0}))
+    with pytest.raises(CheckpointError, match=r"generation_config\.json of .* contradicts itself"):
+        load_model(tmp_path)

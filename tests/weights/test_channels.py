@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from rstar2.errors import CheckpointError
 from rstar2.ports import WeightChannel
@@ -83,10 +84,10 @@ def test_a_half_written_version_is_never_seen(tmp_path: Path, monkeypatch: pytes
     channel.put(1, {"a": torch.zeros(5)})
 
     def full_disk(*_: object) -> None:
-        raise OSError("no space left")
+        raise SafetensorError("no space left")
 
     monkeypatch.setattr("rstar2.weights.folder.save_file", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(CheckpointError, match=r"no space left.*check space"):
         channel.put(2, {"a": torch.ones(5)})
     with pytest.raises(CheckpointError):
         channel.get(2)

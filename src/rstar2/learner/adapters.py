@@ -70,8 +70,11 @@ def merged(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> dict[str, T
 
 def write_adapters(folder: Path, lora: Lora, weights: Mapping[str, Tensor]) -> None:
     """Trained matrices by name; the base is not written, since it is that which the run was given."""
-    (folder / OPTIONS_FILE).write_text(json.dumps(asdict(lora)))
-    save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / WEIGHTS_FILE)
+    try:
+        (folder / OPTIONS_FILE).write_text(json.dumps(asdict(lora)))
+        save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} could not be written ({error}); check space and rights") from error
 
 
 def read_adapters(folder: Path, lora: Lora) -> dict[str, Tensor]:

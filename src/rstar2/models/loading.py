@@ -10,7 +10,14 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from rstar2.errors import CheckpointError
 
@@ -70,6 +77,7 @@ def load_model(path_or_hub_id: str | Path, dtype: torch.dtype = torch.float32) -
             f"{path_or_hub_id} does not have {len(absent)} weights of its config.json's model by these names "
             f"and in these shapes ({', '.join(absent[:3])}, ...): give a whole checkpoint"
         )
+    _make_writable(model.generation_config, path_or_hub_id)
     return model
 
 
@@ -81,6 +89,20 @@ def load_skeleton(path_or_hub_id: str | Path) -> PreTrainedModel:
         raise _unreadable(path_or_hub_id) from error
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config).eval()
+
+
+def _make_writable(config: GenerationConfig, path_or_hub_id: str | Path) -> None:
+    """transformers reads some that it refuses to write, above all a temperature without `do_sample`."""
+    try:
+        try:
+            config.validate(strict=True)
+        except ValueError:
+            config.do_sample = True  # who gives a temperature means it
+            config.validate(strict=True)
+    except ValueError as error:
+        raise CheckpointError(
+            f"generation_config.json of {path_or_hub_id} contradicts itself: mend it, or remove it ({error})"
+        ) from error
 
 
 def _unreadable(path_or_hub_id: str | Path) -> CheckpointError:
@@ -95,4 +117,7 @@ def save_model(model: PreTrainedModel, folder: Path, weights: Mapping[str, Tenso
 
     With `weights`, these are written in place of the model's own, of which this process may hold only shards.
     """
-    model.save_pretrained(folder, state_dict=weights)
+    try:
+        model.save_pretrained(folder, state_dict=weights)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} could not be written ({error}); check space and rights") from error

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -29,22 +30,13 @@ class FolderChannel:
         return self._folder
 
     def put(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        final = self._path(version)
-        for leftover in self._folder.glob(".version-*.partial"):  # of a writer that was killed
-            shutil.rmtree(leftover)
-        partial = final.with_name(f".{final.name}.partial")
-        partial.mkdir()
-        # safetensors wants dense tensors; clones also part those that share memory.
-        save_file(
-            {name: t.detach().clone().contiguous() for name, t in weights.items()}, partial / self.WEIGHTS
-        )
-        (partial / self.CHECKSUM).write_text(_sha256(partial / self.WEIGHTS))
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        versions = sorted(self._folder.glob("version-*"))
-        newest = versions.index(final) + 1  # what lies above is of a run that has gone back to a checkpoint
-        for old in versions[: max(0, newest - self._keep)] + versions[newest:]:
-            shutil.rmtree(old)
+        """CheckpointError if they cannot be written."""
+        try:
+            self._write(self._path(version), weights)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"weights cannot be written to {self._folder} ({error}); check space and rights"
+            ) from error
 
     def get(self, version: int) -> Mapping[str, Tensor]:
         path = self._path(version)
@@ -70,6 +62,23 @@ class FolderChannel:
             shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):
             self._folder.rmdir()
+
+    def _write(self, final: Path, weights: Mapping[str, Tensor]) -> None:
+        for leftover in self._folder.glob(".version-*.partial"):  # of a writer that was killed
+            shutil.rmtree(leftover)
+        partial = final.with_name(f".{final.name}.partial")
+        partial.mkdir()
+        # safetensors wants dense tensors; clones also part those that share memory.
+        save_file(
+            {name: t.detach().clone().contiguous() for name, t in weights.items()}, partial / self.WEIGHTS
+        )
+        (partial / self.CHECKSUM).write_text(_sha256(partial / self.WEIGHTS))
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        versions = sorted(self._folder.glob("version-*"))
+        newest = versions.index(final) + 1  # what lies above is of a run that has gone back to a checkpoint
+        for old in versions[: max(0, newest - self._keep)] + versions[newest:]:
+            shutil.rmtree(old)
 
     def _path(self, version: int) -> Path:
         return self._folder / f"version-{version:08d}"  # zeros, so that names sort as numbers
