@@ -6,19 +6,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from rstar2.errors import CheckpointError, EngineError
-from rstar2.weights import BroadcastChannel, broadcasting
+from rstar2.weights import BroadcastChannel, broadcasting, sender
 from rstar2.weights.board import Board
+from rstar2.weights.groups import Group, joined
 from rstar2.weights.sender import Sender
 
 LIMIT_S = 30.0
@@ -193,6 +196,22 @@ def test_an_error_of_who_loads_is_its_own_and_costs_the_others_a_round(channel: 
 def refuse_the_first(arriving: Iterator[tuple[str, Tensor]]) -> None:
     next(arriving)
     raise RuntimeError("another model")
+
+
+def test_a_sender_whose_gpu_is_full_sends_in_the_next_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = iter([0, 1])
+
+    @contextmanager
+    def crowded(*args: Any, **options: Any) -> Iterator[Group]:
+        with joined(*args, **options) as group:
+            if not next(rooms):
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            yield group
+
+    monkeypatch.setattr(sender, "joined", crowded)
+    with broadcasting(limit_s=2.0) as channel:
+        channel.put(1, weights(1))
+        assert receive(channel, 1) == digest(weights(1))
 
 
 def test_who_finds_the_channel_closed_is_told_so() -> None:

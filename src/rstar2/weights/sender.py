@@ -50,7 +50,7 @@ class Sender(threading.Thread):
             _log.info("nobody can ask for weights any more: %s", error)
 
     def _send(self, group_name: str, tickets: list[Ticket]) -> None:
-        """One round; if a receiver is lost, the others come again."""
+        """One round; if it breaks off, as a receiver is lost or this GPU is full, the others come again."""
         backend = backend_for([gpu_of(self._gpu), *(ticket.gpu for ticket in tickets)])
         seats = [
             Seat(group=group_name, rank=rank, size=len(tickets) + 1, backend=backend)
@@ -63,5 +63,5 @@ class Sender(threading.Thread):
             with joined(self._board.store, seats[0], device=device, limit_s=self._limit_s) as group:
                 for _, buffer in self._buckets:
                     group.broadcast(buffer.to(device))
-        except GroupBroken as error:
+        except (GroupBroken, torch.OutOfMemoryError) as error:
             _log.warning("a round of %d receivers of weights broke off: %s", len(tickets), error)
