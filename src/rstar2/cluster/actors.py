@@ -86,7 +86,9 @@ def booked(blocks: Sequence[Block]) -> dict[BlockName, PlacementGroup]:
 
 
 def first_line(error: Exception) -> str:
-    """Ray's messages are pages."""
+    """Ray's messages are pages; of an error that a call raised, what it was and not where."""
+    if isinstance(error, RayTaskError):
+        return f"{type(error.cause).__name__}: {first_line(error.cause)}"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
