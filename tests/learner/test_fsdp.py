@@ -19,8 +19,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
+from transformers import GraniteConfig, GraniteForCausalLM
 
-from rstar2.errors import CheckpointError
+from rstar2.errors import CheckpointError, ConfigError
 from rstar2.learner.crew import CrewLearner
 from rstar2.learner.fsdp import FsdpLearner
 from rstar2.learner.learner import TorchLearner
@@ -259,6 +260,12 @@ class Trained:
     weights: dict[str, Tensor]
 
 
+GRANITE = {
+    "vocab_size": VOCAB, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "logits_scaling": 8.0, "initializer_range": 0.3,
+}  # fmt: skip
+
+
 class Member:
     """One of four ranks, of which so many take part in a case as it says."""
 
@@ -289,6 +296,12 @@ class Member:
 
     def score(self) -> list[float]:
         return logprobs(sharded(self.meshes[NUM_RANKS]))
+
+    def train_another_model(self) -> None:
+        """Only the first rank can tell."""
+        with torch.device("cpu" if self.rank == 0 else "meta"):
+            granite = GraniteForCausalLM(GraniteConfig(**GRANITE))
+        FsdpLearner(granite, Sharding(mesh=self.meshes[NUM_RANKS]), micro_batch_tokens=24)
 
     def take_bfloat16(self) -> dict[str, Tensor]:
         return weights(sharded(self.meshes[NUM_RANKS], checkpoint_dtype=torch.bfloat16))
@@ -392,6 +405,13 @@ def test_ranks_share_the_scoring(members: ProcessCrew) -> None:
 def test_ranks_take_a_bfloat16_checkpoint_as_it_is(members: ProcessCrew) -> None:
     rounded = {name: p.detach().bfloat16().float() for name, p in tiny().named_parameters()}
     assert distance(members.call("take_bfloat16")[0], rounded) == 0.0
+
+
+@pytest.mark.integration
+def test_a_model_that_the_first_rank_refuses_is_refused_by_all(members: ProcessCrew) -> None:
+    with pytest.raises(ConfigError, match="GraniteForCausalLM: log-probs differ"):
+        members.call("train_another_model")
+    assert len(members.call("score")) == NUM_RANKS
 
 
 @pytest.mark.integration

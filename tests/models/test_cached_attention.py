@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rstar2.errors import ConfigError
 from rstar2.models.cached_attention import CacheLayout, Span, cached_attention
 from rstar2.models.row_cache import RowCache
 
@@ -102,8 +103,9 @@ def test_rows_brought_together_by_prompt_come_apart_unchanged(prompts: list[int]
         assert torch.equal(together[prompt, :, place : place + REPEATS], x[row])
 
 
-def test_a_model_that_soft_caps_its_scores_is_refused() -> None:
+@pytest.mark.parametrize("option", [{"softcap": 30.0}, {"s_aux": torch.zeros(2)}], ids=str)
+def test_a_model_with_soft_caps_or_sinks_of_attention_is_refused(option: dict[str, object]) -> None:
     layout = CacheLayout(RowCache(), RowCache(), decode=[Span(prompt=0, num_shared=0, start=0)], device=CPU)
     x = torch.zeros(1, 2, 1, HEAD_DIM)
-    with pytest.raises(NotImplementedError, match="soft cap"):
-        attend(layout, x, x, x, softcap=30.0)
+    with pytest.raises(ConfigError, match="soft cap and no sinks"):
+        attend(layout, x, x, x, **option)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
-from rstar2.errors import CheckpointError
+from rstar2.errors import Rstar2Error
 from rstar2.learner.filling import deal
 from rstar2.learner.learner import LearnerOptions, TorchLearner
 from rstar2.learner.packing import MicroBatch, assemble, pack
@@ -108,7 +108,7 @@ class FsdpLearner(TorchLearner):
         if self._sharding.rank == 0:
             try:
                 result = work()
-            except (CheckpointError, OSError) as error:
+            except (Rstar2Error, OSError) as error:
                 failure = [error]
         dist.broadcast_object_list(failure, group=self._group, group_src=0)
         if failure[0] is not None:

@@ -21,7 +21,7 @@ from rstar2.learner import shard_files
 from rstar2.learner.adapters import Lora, add_adapters, merged, read_adapters, write_adapters
 from rstar2.learner.optimizer import Optimizers
 from rstar2.learner.packing import MicroBatch, pack
-from rstar2.learner.policy import Policy
+from rstar2.learner.policy import Policy, refuse_another_model
 from rstar2.learner.tally import Tally, total
 from rstar2.models.loading import load_model, save_model
 from rstar2.ports import Objective, OptimizerKind, WeightChannel
@@ -78,6 +78,7 @@ class TorchLearner:
         self._betas, self._weight_decay, self._grad_clip = betas, weight_decay, grad_clip
         self._clip_low, self._clip_high, self._importance_cap = clip_low, clip_high, importance_cap
         self._old_logprobs = old_logprobs
+        self._on_first_rank(lambda: refuse_another_model(model))
         self._policy = Policy(model, logprob_chunk_tokens=logprob_chunk_tokens, autocast_bf16=bf16)
         self._settle()
         self.reset_optimizer()

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from rstar2.errors import ConfigError
 from rstar2.models.row_cache import RowCache
 
 CACHED_ATTENTION = "rstar2_cached"
@@ -134,14 +135,16 @@ def cached_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The function that transformers calls: (1, heads, T, D) in, (1, T, heads, D) out."""
     assert attention_mask is None, "rows have no padding to mask"
     assert dropout == 0.0, "generation has no dropout"
-    if softcap is not None:
-        raise NotImplementedError(
-            "cached attention has no soft cap of attention scores, which this model needs"
+    if softcap is not None or s_aux is not None:
+        raise ConfigError(
+            'engine.kind = "torch" knows no soft cap and no sinks of attention, which this model has: '
+            'set it to "vllm", or give another model.base'
         )
     layout, layer_index = cache_layout, module.layer_idx
     assert isinstance(layer_index, int)

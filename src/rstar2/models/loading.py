@@ -1,6 +1,6 @@
 """Causal language models in and out of ordinary Hugging Face folders, and a tiny one from nothing.
 
-No model is implemented here: the policy is any transformers causal LM, and the tiny policy is a
+No model is implemented here: the policy is a transformers causal LM, and the tiny policy is a
 `Qwen3ForCausalLM` with a small configuration. What is written can be read by transformers and vLLM as it is.
 """
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from rstar2.errors import ConfigError
 from rstar2.models.packed_layout import PackedLayout
 from rstar2.models.varlen_attention import varlen_attention, varlen_kernel
 
@@ -50,11 +51,27 @@ def packed_attention(
     layout: PackedLayout,
     scaling: float,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """The function that transformers calls: (1, heads, N, head_dim) in, (1, N, heads, head_dim) out."""
+    """The function that transformers calls: (1, heads, N, head_dim) in, (1, N, heads, head_dim) out.
+
+    A sliding window is refused only once a sequence is longer than it: until then it hides nothing.
+    """
     assert attention_mask is None, "packed sequences have no padding to mask"
     assert dropout == 0.0, "attention dropout is not supported on packed sequences"
+    if softcap is not None or s_aux is not None:
+        raise ConfigError(
+            "the learner knows no soft cap and no sinks of attention, which this model has: "
+            "give another model.base"
+        )
+    if sliding_window is not None and sliding_window < (longest := layout.longest_sequence):
+        raise ConfigError(
+            f"this model sees {sliding_window} tokens back, and a sample has {longest}: the learner knows no "
+            "sliding window, so lower stages.*.max_response_tokens, or give another model.base"
+        )
     attend = attention_of(query.device.type, value.dtype)
     return attend(query, key, value, layout, scaling).transpose(1, 2), None
 

@@ -45,6 +45,11 @@ class PackedLayout:
 
     families: tuple[Family, ...]
 
+    @property
+    def longest_sequence(self) -> int:
+        """Tokens of a prompt and its longest branch."""
+        return max(_length(f.prompt) + _length(branch) for f in self.families for branch in f.branches)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Spans:
