@@ -49,8 +49,7 @@ def load_policy(config: RunConfig) -> Policy:
         tokenizer = load_tokenizer(config.model.base)
         if config.protocol.template == "chatml":
             speak_chatml(tokenizer, chatml_template())
-        load = partial(load_model, config.model.base, DTYPES[config.model.dtype])
-        return Policy(tokenizer, load, config.model.base)
+        return Policy(tokenizer, partial(_load_base, config, tokenizer), config.model.base)
     if config.problems.source != "gym":
         raise ConfigError('model.base = "tiny" reads text about gym tasks: set problems.source = "gym"')
     section = config.pretraining
@@ -72,6 +71,25 @@ def load_policy(config: RunConfig) -> Policy:
         eos_token_id=tokenizer.eos_token_id,
     )
     return Policy(tokenizer, lambda: model, None, cache, corpus)
+
+
+def _load_base(config: RunConfig, tokenizer: HuggingFaceTokenizer) -> PreTrainedModel:
+    """The checkpoint's model; ConfigError if the tokenizer has ids that it knows nothing of.
+
+    It ends where the tokenizer ends a turn, which a base model may do elsewhere: whoever generates with an
+    exported policy reads that from the model's files.
+    """
+    model = load_model(config.model.base, DTYPES[config.model.dtype])
+    num_rows, largest_id = model.get_input_embeddings().num_embeddings, max(tokenizer.hf.get_vocab().values())
+    if largest_id >= num_rows:  # more rows than tokens are usual
+        raise ConfigError(
+            f"the tokenizer of '{config.model.base}' has ids up to {largest_id}, and its model embeds "
+            f"{num_rows} tokens: give a model.base whose files belong together"
+        )
+    if config.protocol.template == "chatml":
+        model.config.eos_token_id = tokenizer.eos_token_id
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return model
 
 
 def export(save: Callable[[Path], None], tokenizer: HuggingFaceTokenizer, folder: Path) -> None:
