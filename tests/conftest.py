@@ -1,20 +1,22 @@
 """For all tests: one torch thread, so that test processes side by side do not fight over the cores.
 
 Properties are tried on fewer examples than hypothesis would by itself, so that the unit tests take a minute;
-`--hypothesis-profile=thorough`, as in `make test`, tries many.
+`--hypothesis-profile=thorough`, as in `make test`, tries many. How long an example takes decides nothing: on a
+busy machine any of them can be slow.
 """
 
 import gc
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-settings.register_profile("quick", max_examples=25)
-settings.register_profile("thorough", max_examples=100)
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", parent=_UNTIMED, max_examples=25)
+settings.register_profile("thorough", parent=_UNTIMED, max_examples=100)
 settings.load_profile("quick")
 
 

@@ -1,4 +1,4 @@
-"""Continuous batching over any transformers causal LM: the default engine.
+"""Continuous batching over a transformers causal LM: the default engine.
 
 A background task iterates as long as there is work: admit waiting turns, pause some if the KV room ends, then
 one forward that writes one token for every running row and prefills new ones. Turns join at any iteration and

@@ -47,7 +47,7 @@ class LearnerOptions(TypedDict, total=False):
 
 
 class TorchLearner:
-    """Implements the `Learner` port for any transformers causal LM; takes the model over.
+    """Implements the `Learner` port for a transformers causal LM; takes the model over.
 
     `old_logprobs` says which policy is the old one of the loss: `recomputed` is the current one (one update
     per rollout batch, ratio exactly 1), `sampled` the one that wrote the tokens (several updates per batch).
