@@ -55,8 +55,12 @@ def connected(address: str, blocks: Sequence[Block]) -> Iterator["Cluster"]:
         _check_somebody_listens(address)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, ValueError) as error:
-        raise ConfigError(f"no Ray cluster answers at '{address}': {error}") from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+        reason = " ".join(str(error).split())  # of several lines if versions differ
+        raise ConfigError(
+            f"no Ray cluster can be joined at '{address}' ({reason}): if it asks for a token, "
+            "set RAY_AUTH_MODE=token here too, and copy ~/.ray/auth_token from its first machine"
+        ) from error
     # Where the raylet reaps orphans, Ray ignores SIGCHLD in this process too: we would never learn how
     # children of our own have ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -80,7 +84,8 @@ def _check_somebody_listens(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_LIMIT_S).close()
     except OSError as error:
         raise ConfigError(
-            f"nobody answers at {address} ({error}): start Ray there with `ray start --head --port {port}`"
+            f"nobody answers at {address} ({error}): start Ray there with `ray start --head --port {port}`, "
+            "with the same RAY_AUTH_MODE as here"
         ) from error
 
 
