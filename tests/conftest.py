@@ -1,8 +1,8 @@
 """For all tests: one torch thread, so that test processes side by side do not fight over the cores.
 
 Properties are tried on fewer examples than hypothesis would by itself, so that the unit tests take a minute;
-`--hypothesis-profile=thorough`, as in `make test`, tries many. How long an example takes decides nothing: on a
-busy machine any of them can be slow.
+`--hypothesis-profile=thorough`, as in `make test`, tries many. How long an example takes decides nothing: on
+a busy machine any of them can be slow.
 """
 
 import gc
