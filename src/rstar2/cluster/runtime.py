@@ -55,7 +55,7 @@ def connected(address: str, blocks: Sequence[Block]) -> Iterator["Cluster"]:
         _check_somebody_listens(address)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())  # of several lines if versions differ
         raise ConfigError(
             f"no Ray cluster can be joined at '{address}' ({reason}): if it asks for a token, "
