@@ -194,8 +194,7 @@ def test_a_sigterm_ends_a_run_as_ctrl_c_does(config):
     code = (
         "import asyncio, sys, types\n"
         "async def go():\n"
-        "    print('begun', flush=True)\n"
-        "    try: await asyncio.sleep(60)\n"
+        "    try: print('begun', flush=True); await asyncio.sleep(60)\n"
         "    finally: await asyncio.sleep(0.01); print('closed', flush=True)\n"
         "verb = sys.modules['rstar2.verbs.train'] = types.ModuleType('train')\n"
         "verb.run_training = lambda *_, **__: asyncio.run(go())\n"
