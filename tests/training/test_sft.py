@@ -3,7 +3,7 @@ from itertools import compress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rstar2.errors import DataError
@@ -39,6 +39,7 @@ def test_a_sample_is_the_rendered_conversation_up_to_the_last_end_of_turn(templa
     assert template.tokenizer.decode(sample.token_ids) == rendered.removesuffix("\n")
 
 
+@example(question="q", thought="t", shown="<tool_call> and <|im_end|>", answer="a")
 @given(question=TEXT, thought=TEXT, shown=TEXT, answer=TEXT)
 def test_a_dialogue_and_the_same_conversation_make_the_same_sample(
     template: Template, question: str, thought: str, shown: str, answer: str

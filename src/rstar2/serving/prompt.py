@@ -1,12 +1,11 @@
 """From what a client sent to the tokens that the model goes on from."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 from rstar2.protocol.tokenizer import HuggingFaceTokenizer
+from rstar2.protocol.untrusted import Untrusted
 from rstar2.serving.refusal import Refusal
 from rstar2.serving.requests import Message, MessageCall
 
@@ -19,23 +18,10 @@ def chat_prompt(
 ) -> tuple[int, ...]:
     """The conversation in the checkpoint's own chat template, up to where the assistant begins to write.
 
-    Control tokens in what a tool returned are ordinary characters, as in a rollout (`Template.bridge`): a
-    page that a tool fetched cannot end its message and go on as the system.
+    Control tokens in what a tool returned are ordinary characters.
     """
-    mark = uuid4().hex  # stands for such texts in the rendered conversation; nobody who writes one knows it
-    untrusted = {
-        place: message.text
-        for place, message in enumerate(messages)
-        if message.role == "tool" and tokenizer.has_control_token(message.text)
-    }
-    shown = [
-        {**_shown(message), "content": f"{mark}.{place}."} if place in untrusted else _shown(message)
-        for place, message in enumerate(messages)
-    ]
-    trusted, *rest = re.split(rf"{mark}\.(\d+)\.", _rendered(tokenizer, shown, tools))
-    token_ids = tokenizer.encode(trusted)
-    for place, trusted in zip(rest[::2], rest[1::2], strict=True):
-        token_ids += tokenizer.encode_untrusted(untrusted[int(place)]) + tokenizer.encode(trusted)
+    untrusted = Untrusted(tokenizer, [_shown(message) for message in messages])
+    token_ids = untrusted.encode(_rendered(tokenizer, untrusted.messages, tools))
     return _checked(token_ids, tokenizer, "messages")
 
 

@@ -10,6 +10,7 @@ from itertools import takewhile
 
 from rstar2.errors import DataError
 from rstar2.protocol.template import Message, Template
+from rstar2.protocol.untrusted import Untrusted
 from rstar2.training.conversations import Conversation
 from rstar2.types import TrainSample
 
@@ -34,9 +35,12 @@ def conversation_sample(template: Template, conversation: Conversation) -> Train
     """A sample from any chat+tools conversation, by rendering its growing prefixes.
 
     A target is every token that an assistant message adds after its generation prompt, up to its
-    end-of-turn token. DataError if the template does not render prefixes stably for these messages.
+    end-of-turn token. Control tokens in what a tool returned are characters. DataError if the template does
+    not render prefixes stably for these messages.
     """
-    messages, tools = conversation.messages, conversation.tools
+    tools = conversation.tools
+    untrusted = Untrusted(template.tokenizer, conversation.messages)
+    messages = untrusted.messages
     tokens: list[int] = []
     mask: list[bool] = []
     done = ""
@@ -50,7 +54,7 @@ def conversation_sample(template: Template, conversation: Conversation) -> Train
         for text, written in ((prompt, False), (turn, True)):
             if not text.startswith(done):
                 raise DataError("the chat template re-renders earlier turns of this conversation; use chatml")
-            ids = template.tokenizer.encode(text[len(done) :])
+            ids = untrusted.encode(text[len(done) :])
             tokens += ids
             mask += [written] * len(ids)
             done = text
