@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from rstar2.errors import CheckpointError
-from rstar2.models.loading import build_tiny, load_model, load_skeleton, save_model
+from rstar2.models.loading import build_tiny, load_model, load_skeleton, max_positions, save_model
 
 
 def tiny(seed: int = 0) -> torch.nn.Module:
@@ -92,6 +92,14 @@ def test_a_skeleton_has_every_parameter_and_no_memory(tmp_path: Path) -> None:
     assert not skeleton.training, "with dropout, ranks would compute another model than the first one"
     with pytest.raises(CheckpointError, match="no causal language model"):
         load_skeleton(tmp_path / "nowhere")
+
+
+def test_the_longest_text_is_read_of_the_configuration_alone(tmp_path: Path) -> None:
+    save_model(tiny(), tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert max_positions(tmp_path) == 64
+    with pytest.raises(CheckpointError, match="no causal language model"):
+        max_positions(tmp_path / "nowhere")
 
 
 def test_what_cannot_be_written_is_a_checkpoint_error(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rstar2.errors import CheckpointError, ConfigError
+from rstar2.models.loading import writing
 
 WEIGHTS_FILE = "adapters.safetensors"
 OPTIONS_FILE = "adapters.json"
@@ -70,11 +71,9 @@ def merged(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> dict[str, T
 
 def write_adapters(folder: Path, lora: Lora, weights: Mapping[str, Tensor]) -> None:
     """Trained matrices by name; the base is not written, since it is that which the run was given."""
-    try:
+    with writing(folder):
         (folder / OPTIONS_FILE).write_text(json.dumps(asdict(lora)))
         save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / WEIGHTS_FILE)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} could not be written ({error}); check space and rights") from error
 
 
 def read_adapters(folder: Path, lora: Lora) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@ No model is implemented here: the policy is a transformers causal LM, and the ti
 `Qwen3ForCausalLM` with a small configuration. What is written can be read by transformers and vLLM as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -83,12 +85,20 @@ def load_model(path_or_hub_id: str | Path, dtype: torch.dtype = torch.float32) -
 
 def load_skeleton(path_or_hub_id: str | Path) -> PreTrainedModel:
     """The same model without weights or memory for them (on the `meta` device): somebody else brings them."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(_config(path_or_hub_id)).eval()
+
+
+def max_positions(path_or_hub_id: str | Path) -> int:
+    """Longest text, in tokens, that the model was made for; of its files only config.json is read."""
+    return int(_config(path_or_hub_id).max_position_embeddings)
+
+
+def _config(path_or_hub_id: str | Path) -> PreTrainedConfig:
     try:
-        config = AutoConfig.from_pretrained(path_or_hub_id)
+        return AutoConfig.from_pretrained(path_or_hub_id)
     except (OSError, ValueError) as error:
         raise _unreadable(path_or_hub_id) from error
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config).eval()
 
 
 def _make_writable(config: GenerationConfig, path_or_hub_id: str | Path) -> None:
@@ -117,7 +127,14 @@ def save_model(model: PreTrainedModel, folder: Path, weights: Mapping[str, Tenso
 
     With `weights`, these are written in place of the model's own, of which this process may hold only shards.
     """
-    try:
+    with writing(folder):
         model.save_pretrained(folder, state_dict=weights)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """CheckpointError for a full disk or missing rights, which safetensors tells by an error of its own."""
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder} could not be written ({error}); check space and rights") from error

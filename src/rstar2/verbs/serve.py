@@ -14,7 +14,7 @@ from rstar2.assemble.reading import new_reader
 from rstar2.bearer_token import read_token
 from rstar2.config import RunConfig
 from rstar2.console import console
-from rstar2.models.loading import load_skeleton
+from rstar2.models.loading import max_positions
 from rstar2.sandbox.server.app import listening
 from rstar2.serving import Agent, Read, Served, make_app
 from rstar2.verbs.address import bound_to, check_strangers, resolved, url_of
@@ -72,13 +72,8 @@ def served_by(players: Players, config: RunConfig, *, with_tools: bool, read: Re
         template=players.template,
         engines=players.engines,
         dispatcher=players.dispatcher,
-        context_tokens=min(_model_positions(config.model.base), most_kv_tokens),
+        context_tokens=min(max_positions(config.model.base), most_kv_tokens),
         max_tokens=config.evaluation.max_response_tokens,
         agent=agent if with_tools else None,
         read=read,
     )
-
-
-def _model_positions(checkpoint: str) -> int:
-    """Longest text that the model was made for."""
-    return int(load_skeleton(checkpoint).config.max_position_embeddings)
