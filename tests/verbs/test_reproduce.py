@@ -1,7 +1,9 @@
 """The page grows with the campaign: whoever looks in early sees what is done so far."""
 
 import json
+import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from rstar2.reproduction.arms import first_stage_alone
 from rstar2.reproduction.campaign import DONE
 from rstar2.reproduction.trials import Trial
 from rstar2.verbs import reproduce as verb
+
+Holder = Callable[[Path], AbstractContextManager["subprocess.Popen[bytes]"]]
 
 CONFIG = Path(__file__).parents[2] / "configs" / "reproduce.toml"
 METRICS = (
@@ -107,3 +111,14 @@ def test_a_folder_in_the_place_of_the_page_is_refused_before_anything_runs(
     (tmp_path / "results.md").mkdir()
     with pytest.raises(InputError, match="give --page the name of a file"):
         play(config, tmp_path)
+
+
+def test_a_second_campaign_in_the_same_folder_is_refused(
+    config: RunConfig, tmp_path: Path, another_process_in: Holder
+) -> None:
+    with (
+        another_process_in(tmp_path / "runs"),
+        pytest.raises(InputError, match=r"another process reproduces in"),
+    ):
+        play(config, tmp_path)
+    assert not (tmp_path / "results.md").exists()

@@ -1,6 +1,6 @@
 """`rstar2 reproduce`: run every arm for every seed, then write what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from rstar2.console import console, progress_bar
 from rstar2.errors import InputError
 from rstar2.reproduction import Arm, Trial, arms_of, chosen, read_outcome, run_missing, trials_of, write_page
 from rstar2.reproduction.arms import BASELINE
+from rstar2.verbs.alone import alone_in
 from rstar2.verbs.output_file import check_writable
 
 
@@ -24,7 +25,8 @@ def reproduce(
 ) -> None:
     """Run what is missing below `root`; first, and after each trial, write `page`, its numbers and pictures.
 
-    No names are all arms. A `root` that holds another config's trials is refused.
+    No names are all arms. A `root` that holds another config's trials is refused, or that another process
+    writes.
     """
     if not config.stages:
         raise InputError("there are no RL stages to compare: give a config that has some")
@@ -37,10 +39,19 @@ def reproduce(
     arms = arms_of(config)
     arms = chosen(arms, names or [arm.name for arm in arms])
     trials = trials_of(arms, range(num_seeds))
-    path = _claim(root, config)
-    check_writable(page, option="--page")
+    with alone_in(root, deed="reproduces in", option="--to"):
+        path = _claim(root, config)
+        check_writable(page, option="--page")
+        _run(trials, path, root, num_at_once, on_new=lambda: _write(page, arms, trials, root, command))
+    console.print(f"{page} is written, its numbers and pictures beside it", soft_wrap=True)
+
+
+def _run(
+    trials: Sequence[Trial], config: Path, root: Path, num_at_once: int, *, on_new: Callable[[], None]
+) -> None:
+    """`on_new` is called first, and after each trial that was not done before."""
     old = [trial for trial in trials if trial.is_done(root)]
-    _write(page, arms, trials, root, command)
+    on_new()
     with progress_bar() as watcher:
         watcher.begin("trials", len(trials))
 
@@ -48,10 +59,9 @@ def reproduce(
             watcher.line(f"{trial.folder(root)} is done")
             watcher.advance()
             if trial not in old:
-                _write(page, arms, trials, root, command)
+                on_new()
 
-        run_missing(trials, config=path, root=root, num_at_once=num_at_once, on_done=end)
-    console.print(f"{page} is written, its numbers and pictures beside it", soft_wrap=True)
+        run_missing(trials, config=config, root=root, num_at_once=num_at_once, on_done=end)
 
 
 def _write(page: Path, arms: Sequence[Arm], trials: Sequence[Trial], root: Path, command: str) -> None:
@@ -75,7 +85,6 @@ def _claim(root: Path, config: RunConfig) -> Path:
             raise InputError(f"'{root}' holds trials of another config: give another --to, or delete it")
         return path
     try:
-        root.mkdir(parents=True, exist_ok=True)
         path.write_text(dump_config(config), encoding="utf-8")
     except OSError as error:
         raise InputError(f"'{root}' cannot be written ({error}): give another --to") from error
