@@ -9,8 +9,10 @@ import re
 
 _INTEGER = re.compile(r"([+-]?)\s*([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)")
 _MATH_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+_THIN_COMMA = re.compile(r"(?<=[0-9])\\,(?=[0-9])")
+r"""Between digits a thin space sets thousands apart, as a comma does: `1\,234`."""
 _THIN_SPACES = re.compile(r"\\[,!]")
-r"""They set thousands apart, as in `10,\!080` and `1\,234`."""
+r"""Elsewhere they say nothing, as in `10,\!080`."""
 _WIDE_SPACES = re.compile(r"\\[;:> ]|~")
 """Between digits they part two numbers."""
 _UNICODE_MINUS = "\u2212"
@@ -19,7 +21,8 @@ _UNICODE_MINUS = "\u2212"
 def canonical_integer(text: str) -> str | None:
     """The integer that the whole text spells, as `str(int)` would print it; None if it spells none."""
     text = without_math_delimiters(text.strip().replace("{,}", ",").replace(_UNICODE_MINUS, "-"))
-    match = _INTEGER.fullmatch(_WIDE_SPACES.sub(" ", _THIN_SPACES.sub("", text)).strip())
+    text = _THIN_SPACES.sub("", _THIN_COMMA.sub(",", text))
+    match = _INTEGER.fullmatch(_WIDE_SPACES.sub(" ", text).strip())
     if match is None:
         return None
     digits = match[2].replace(",", "").lstrip("0")
