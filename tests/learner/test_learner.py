@@ -50,8 +50,16 @@ def unshared(samples: list[TrainSample]) -> list[TrainSample]:
     return [replace(s, group_id="") for s in samples]
 
 
-def gradient(learner: TorchLearner) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in learner.model.parameters()])
+def gradient(model: torch.nn.Module) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def gradients(learner: TorchLearner) -> list[Tensor]:
+    """Grows with every step by the gradient that it moved by, which the learner itself drops."""
+    seen: list[Tensor] = []
+    ((optimizer, _),) = learner._optimizer._parts
+    optimizer.register_step_pre_hook(lambda *_: seen.append(gradient(learner.model)))
+    return seen
 
 
 def weights(learner: TorchLearner) -> Tensor:
@@ -75,6 +83,7 @@ def test_the_gradient_is_that_of_the_plain_model_however_it_is_packed(
     """With one update per batch the policy gradient is REINFORCE's: the gradient of -sum(A logp) / tokens."""
     samples = batch() if is_shared else unshared(batch())
     ours, plain = learner(micro_batch_tokens, grad_clip=float("inf")), learner()
+    found = gradients(ours)
     report = ours.step(samples, objective=objective, lr=0.0)
     num_targets = sum(sum(s.loss_mask) for s in samples)
     total = torch.zeros(())
@@ -82,8 +91,9 @@ def test_the_gradient_is_that_of_the_plain_model_however_it_is_packed(
         weight = sample.advantage if objective is Objective.POLICY else 1.0
         total = total - weight * plain_logprobs(plain, sample)[torch.tensor(sample.loss_mask[1:])].sum()
     (total / num_targets).backward()
-    torch.testing.assert_close(gradient(ours), gradient(plain), atol=1e-6, rtol=1e-5)
-    assert report["grad_norm"] == pytest.approx(gradient(plain).norm().item(), rel=1e-5)
+    expected = gradient(plain.model)
+    torch.testing.assert_close(found, [expected], atol=1e-6, rtol=1e-5)
+    assert report["grad_norm"] == pytest.approx(expected.norm().item(), rel=1e-5)
     if objective is Objective.LIKELIHOOD:
         assert report["loss"] == pytest.approx(total.item() / num_targets, rel=1e-5)
     else:
@@ -145,12 +155,22 @@ def test_likelihood_steps_learn_the_sequences() -> None:
 
 def test_bfloat16_finds_nearly_the_same_gradient_and_keeps_float32_weights() -> None:
     half, full = learner(bf16=True), learner()
+    of_half, of_full = gradients(half), gradients(full)
     for policy in (half, full):
         policy.step(batch(), objective=Objective.LIKELIHOOD, lr=1e-3)
     assert weights(half).dtype == torch.float32
-    cosine = torch.cosine_similarity(gradient(half), gradient(full), dim=0)
-    assert cosine > 0.999
-    assert not torch.equal(gradient(half), gradient(full))
+    (rough,), (exact,) = of_half, of_full
+    assert torch.cosine_similarity(rough, exact, dim=0) > 0.999
+    assert not torch.equal(rough, exact)
+
+
+@pytest.mark.parametrize("kind", OptimizerKind)
+def test_gradients_are_gone_after_the_step(kind: OptimizerKind) -> None:
+    """What follows are engines, on the same accelerator: nothing is kept that the next step would not use."""
+    policy = learner()
+    policy.reset_optimizer(kind)
+    assert policy.step(batch(), objective=Objective.POLICY, lr=1e-3)["grad_norm"] > 0
+    assert all(p.grad is None for p in policy.model.parameters())
 
 
 def test_weight_decay_shrinks_matrices_and_leaves_norms_alone() -> None:

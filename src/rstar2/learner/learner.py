@@ -228,4 +228,5 @@ class TorchLearner:
                 "checkpoint; if it comes again, lower the stage's lr, or set learner.bf16 = false"
             )
         self._optimizer.step(lr)
+        self._optimizer.zero_grad()  # no memory of the engines, which come next, is taken by gradients
         return norm
