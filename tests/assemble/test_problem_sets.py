@@ -1,6 +1,7 @@
 """What is trained on and what is measured on are apart, clean, and refused when empty."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,34 @@ def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
     section = ProblemsSection(source="files", train_files=("nowhere.jsonl",), test_files=("nowhere.jsonl",))
     with pytest.raises(DataError, match=r"nowhere\.jsonl"):
         problem_sets(section, seed=0)
+
+
+def test_files_are_used_whole_unless_fewer_are_asked_for(tmp_path: Path) -> None:
+    def named(name: str, size: int) -> str:
+        return rows(tmp_path / f"{name}.jsonl", *((f"{name} {i}?", str(i)) for i in range(size)))
+
+    whole = ProblemsSection(
+        source="files",
+        train_files=(named("dapo", 5000), rows(tmp_path / "euler.jsonl", ("e?", "1"), ("e?", "1"))),
+        test_files=(named("math500", 500), named("aime24", 30)),
+        fields=FieldMap(question="q", answer="a"),
+    )
+    said: list[str] = []
+    train, test = problem_sets(whole, seed=0, say=said.append)
+    assert Counter(p.task for p in train) == {"dapo": 5000, "euler": 1}
+    assert Counter(p.task for p in test) == {"math500": 500, "aime24": 30}
+    assert said == ["problems of problems.train_files: repeats: 5002 -> 5001 (-1)"]
+    fewer = whole.model_copy(update={"num_train": 100, "num_test": 200})
+    train, test = problem_sets(fewer, seed=0, say=said.append)
+    assert len(train) == 100
+    assert Counter(p.task for p in test) == {"math500": 189, "aime24": 11}
+    assert said[2:] == [
+        "problems: 100 of 5001 used (problems.num_train)",
+        "problems: 200 of 530 used (problems.num_test)",
+    ]
+    other_train, same_test = problem_sets(fewer, seed=1)
+    assert same_test == test, "all runs are measured on the same problems"
+    assert other_train != train
 
 
 def numbered(path: Path, question: str) -> str:

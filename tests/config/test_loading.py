@@ -32,6 +32,18 @@ def test_every_preparation_that_comes_with_the_project_is_sound() -> None:
         assert load_section(PreparationConfig, path).problems
 
 
+def test_the_gym_has_sizes_where_files_are_used_whole(tmp_path: Path) -> None:
+    made = load_config(write(tmp_path, "[problems]\nnum_test = 7\n"))
+    assert (made.problems.num_train, made.problems.num_validation, made.problems.num_test) == (4096, 64, 7)
+    assert load_config(write(tmp_path, dump_config(made))) == made
+    files = (
+        '[problems]\nsource = "files"\ntrain_files = ["a.jsonl"]\ntest_files = ["b.jsonl"]\nnum_test = 7\n'
+    )
+    read = load_config(write(tmp_path, files))
+    assert (read.problems.num_train, read.problems.num_validation, read.problems.num_test) == (None, None, 7)
+    assert load_config(write(tmp_path, dump_config(read))) == read
+
+
 def test_a_config_is_its_defaults_where_the_file_is_silent(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "[run]\nseed = 7\n"))
     assert config.run.seed == 7

@@ -1,38 +1,63 @@
 """The problems of a run, from tasks or files, and those that it is measured on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rstar2.config import FieldMap, HeldOut, ProblemsSection
 from rstar2.errors import ConfigError, DataError
 from rstar2.problems.decontaminate import benchmark_grams, without_overlap
 from rstar2.problems.filters import apply_filters, with_integer_answers, without_respelled_repeats
-from rstar2.problems.gym import draw
+from rstar2.problems.gym import Split, draw
 from rstar2.problems.identity import question_hash
 from rstar2.problems.load import Fields, load
+from rstar2.problems.shares import fair_share
 from rstar2.types import Problem
+
+Say = Callable[[str], None]
+"""Hears, a line each, how many problems of files are not used."""
+
+
+def _unheard(line: str) -> None: ...
 
 
 def problem_sets(
-    section: ProblemsSection, *, split: HeldOut = "test", seed: int
+    section: ProblemsSection, *, split: HeldOut = "test", seed: int, say: Say = _unheard
 ) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """(those to train on, those to measure on)."""
     if section.source == "gym":
-        train = draw(section.tasks, split="train", size=section.num_train, seed=seed)
+        train = _made(section, "train", section.num_train, seed=seed)
     else:
-        train = _clean(section, _from_files(section.train_files, section.fields))
-    return train, held_out_problems(section, split)
+        clean = _clean(section, _from_files(section.train_files, section.fields), say)
+        train = _share(clean, section.num_train, key="num_train", seed=seed, say=say)
+    return train, held_out_problems(section, split, say=say)
 
 
-def held_out_problems(section: ProblemsSection, split: HeldOut) -> tuple[Problem, ...]:
+def held_out_problems(
+    section: ProblemsSection, split: HeldOut, *, say: Say = _unheard
+) -> tuple[Problem, ...]:
     """They depend on no run seed: all runs are measured on the same ones."""
     is_test = split == "test"
     size = section.num_test if is_test else section.num_validation
     if section.source == "gym":
-        return draw(section.tasks, split=split, size=size, seed=0)
+        return _made(section, split, size, seed=0)
     files = section.test_files if is_test else section.validation_files
     if not files:
         raise ConfigError(f"problems.{split}_files is empty: name a file, or choose another evaluation.split")
-    return _from_files(files, section.fields)[:size]
+    return _share(_from_files(files, section.fields), size, key=f"num_{split}", seed=0, say=say)
+
+
+def _made(section: ProblemsSection, split: Split, size: int | None, *, seed: int) -> tuple[Problem, ...]:
+    assert size is not None, "a section of the gym has all sizes"
+    return draw(section.tasks, split=split, size=size, seed=seed)
+
+
+def _share(
+    problems: tuple[Problem, ...], size: int | None, *, key: str, seed: int, say: Say
+) -> tuple[Problem, ...]:
+    """All of them if no fewer are asked for."""
+    if size is None or size >= len(problems):
+        return problems
+    say(f"problems: {size} of {len(problems)} used (problems.{key})")
+    return fair_share(problems, size, seed=seed)
 
 
 def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]:
@@ -51,12 +76,12 @@ def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]
     return tuple(problem for _, problem in loaded)
 
 
-def _clean(section: ProblemsSection, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+def _clean(section: ProblemsSection, problems: Sequence[Problem], say: Say) -> tuple[Problem, ...]:
     """Integer answers, no repeats, nothing that overlaps a benchmark (paper 4.2)."""
     benchmarks = [*section.decontaminate_against, *section.test_files, *section.validation_files]
     without_ids = section.fields.model_copy(update={"id": None})  # two benchmarks may count from 1
     banned = benchmark_grams(p.question for p in _from_files(benchmarks, without_ids))
-    kept, _ = apply_filters(
+    kept, counts = apply_filters(
         problems,
         {
             "integer answer": with_integer_answers,
@@ -64,4 +89,6 @@ def _clean(section: ProblemsSection, problems: Sequence[Problem]) -> tuple[Probl
             "8-gram overlap": lambda ps: without_overlap(ps, banned),
         },
     )
-    return kept[: section.num_train]
+    if dropped := [str(count) for count in counts if count.num_after < count.num_before]:
+        say(f"problems of problems.train_files: {'; '.join(dropped)}")
+    return kept

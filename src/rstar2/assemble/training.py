@@ -43,7 +43,9 @@ async def training_parts(
     trackers = new_trackers(config.tracking, folder)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    train, test = problem_sets(config.problems, split=config.evaluation.split, seed=config.run.seed)
+    train, test = problem_sets(
+        config.problems, split=config.evaluation.split, seed=config.run.seed, say=watcher.line
+    )
     policy = load_policy(config)
     sides = _sides_here(config, policy, folder)
     if cluster is not None:

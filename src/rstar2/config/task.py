@@ -16,13 +16,18 @@ class FieldMap(Section):
     id: str | None = None
 
 
+GYM_SIZES = {"num_train": 4096, "num_validation": 64, "num_test": 200}
+"""How many problems are made where nothing is said: the gym has no end."""
+
+
 class ProblemsSection(Section):
     source: Literal["gym", "files"] = "gym"
     tasks: Mapping[str, Mapping[str, Any]] = {"gcd": {}, "lcm": {}, "products": {}}
     """reasoning-gym tasks and their settings, for source = "gym"."""
-    num_train: int = Field(4096, ge=1)
-    num_validation: int = Field(64, ge=1)
-    num_test: int = Field(200, ge=1)
+    num_train: int | None = Field(None, ge=1)
+    """None is all that the files hold; of fewer, every file keeps its share. The gym's are in `GYM_SIZES`."""
+    num_validation: int | None = Field(None, ge=1)
+    num_test: int | None = Field(None, ge=1)
     train_files: tuple[str, ...] = ()
     """JSONL or parquet files, or Hub ids as `hf:OWNER/NAME:SPLIT`, for source = "files"."""
     validation_files: tuple[str, ...] = ()
@@ -30,6 +35,13 @@ class ProblemsSection(Section):
     fields: FieldMap = FieldMap()
     decontaminate_against: tuple[str, ...] = ()
     """Benchmark files; training problems that share an 8-gram with one are dropped (paper)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gym_has_sizes(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("source", "gym") != "gym":
+            return given
+        return {**given, **{key: size for key, size in GYM_SIZES.items() if given.get(key) is None}}
 
     @model_validator(mode="after")
     def _files_are_named(self) -> Self:

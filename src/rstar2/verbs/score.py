@@ -10,7 +10,7 @@ from typing import Any
 
 from rstar2.assemble import held_out_problems, playing
 from rstar2.config import RunConfig
-from rstar2.console import BarWatcher, console, plain_table, progress_bar
+from rstar2.console import BarWatcher, console, plain_table, progress_bar, show_text
 from rstar2.evaluation.evaluate import evaluation_limits, pass_at_1_by_task, summarise
 from rstar2.evaluation.pass_at_k import Estimate
 from rstar2.evaluation.scorecard import pass_at_ks
@@ -53,7 +53,7 @@ def chosen_problems(
 ) -> Sequence[Problem]:
     """The first `limit` problems of a data file, or of the config's test set."""
     if data is None:
-        return held_out_problems(config.problems, config.evaluation.split)[:limit]
+        return held_out_problems(config.problems, config.evaluation.split, say=show_text)[:limit]
     return load(data, fields=Fields(question=question_field, answer=answer_field)).problems[:limit]
 
 
