@@ -71,6 +71,16 @@ def test_a_rollout_is_kept_with_its_fate_and_with_what_roc_held_against_it(tmp_p
     assert {(record["error_penalty"], record["format_penalty"]) for record in found} == {(1.0, 0.5)}
 
 
+def test_a_problem_that_a_step_drew_twice_has_two_groups_of_its_own(tmp_path, template):
+    groups = [
+        Group(problem=Problem(id=name, question="?", answer="6"), rollouts=(erring_rollout(0),))
+        for name in ("a", "c", "a")
+    ]
+    records(tmp_path, template).keep_rollouts("rl1", 3, groups, groups)
+    found = lines(tmp_path / "rollouts.jsonl")
+    assert [record["occasion"] for record in found] == [0, 0, 1]
+
+
 def test_a_resumed_run_forgets_the_timeline_of_steps_that_it_takes_again(tmp_path, template):
     first, state = records(tmp_path, template), RunState()
     first.keep_window("rl1", 1, WINDOW)

@@ -8,6 +8,7 @@ On resume the files that grow are cut back to what the checkpoint knows, so that
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -64,12 +65,18 @@ class Records:
         self._timeline.append({"phase": phase, "step": step, **asdict(window)})
 
     def keep_rollouts(self, phase: str, step: int, groups: Sequence[Group], kept: Sequence[Group]) -> None:
-        """The first few groups of a step, whole, so that a reader sees what RoC chose from."""
+        """The first few groups of a step, whole, so that a reader sees what RoC chose from.
+
+        A problem may have several groups: `occasion` counts them from 0, as an index is unique in one alone.
+        """
         budget = self._max_rollouts
+        num_groups = Counter[str]()
         for group, chosen in zip(groups, kept, strict=True):
             if budget < len(group.rollouts):
                 return
             budget -= len(group.rollouts)
+            occasion = num_groups[group.problem.id]
+            num_groups[group.problem.id] += 1
             indices = {g.rollout.index for g in chosen.rollouts}
             for graded in group.rollouts:
                 record = readable(self._tokenizer, group.problem, graded)
@@ -78,7 +85,8 @@ class Records:
                     "error_penalty": roc.error_penalty(graded.rollout),
                     "format_penalty": roc.format_penalty(graded.rollout),
                 }
-                self._rollouts.append({"phase": phase, "step": step, **fate, **record})
+                where = {"phase": phase, "step": step, "occasion": occasion}
+                self._rollouts.append({**where, **fate, **record})
 
     def keep_traces(self, groups: Sequence[Group], *, max_response_tokens: int) -> None:
         """The last step's rollouts as a scheduler met them: what `rstar2 simulate --trace` plays again."""

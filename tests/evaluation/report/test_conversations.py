@@ -87,6 +87,8 @@ def test_long_texts_keep_head_and_tail():
 
 def test_a_rollout_is_named_by_where_it_belongs():
     assert conversation(record([], [], [])).id == "rl1/3/gcd-1/2"
+    assert conversation(record([], [], [], occasion=0)).id == "rl1/3/gcd-1/2"
+    assert conversation(record([], [], [], occasion=1)).id == "rl1/3/gcd-1/2~1"
 
 
 def test_what_roc_held_against_it_is_shown_where_it_was_recorded():

@@ -130,6 +130,29 @@ def test_an_occasion_of_very_long_rollouts_shows_its_first_groups(tmp_path):
     assert shown == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
 
 
+def test_groups_of_one_problem_that_follow_each_other_are_cut_between(tmp_path):
+    JsonLines(tmp_path / "metrics.jsonl").append({"phase": "rl1", "step": 1})
+    for occasion in (0, 1):
+        for index in (0, 1):
+            record = rollout("rl1", 1, "x" * 900, index) | {"occasion": occasion}
+            JsonLines(tmp_path / "rollouts.jsonl").append(record)
+    both = json.loads(RunParts(tmp_path).read()["rollouts/rl1/1"])
+    assert len({c["id"] for c in both}) == 4
+    size = len(json.dumps(both)) / 4
+    (first, second) = json.loads(RunParts(tmp_path, max_bytes=int(8 * 2.5 * size)).read()["rollouts/rl1/1"])
+    assert (first["occasion"], second["occasion"]) == (0, 0)
+
+
+def test_entropies_find_the_group_that_they_are_of(run):
+    for occasion in (0, 1):
+        JsonLines(run / "rollouts.jsonl").append(rollout("rl1", 3) | {"occasion": occasion})
+        turn = {"pieces": ["6"], "entropies_nats": [float(occasion)], "kinds": [None]}
+        key = {"phase": "rl1", "step": 3, "problem": "gcd-1", "occasion": occasion, "index": 0}
+        JsonLines(run / "entropies.jsonl").append({**key, "turns": [turn]})
+    found = json.loads(RunParts(run).read()["rollouts/rl1/3"])
+    assert [c["tokens"][0]["entropies_nats"] for c in found] == [[0.0], [1.0]]
+
+
 def test_rollouts_get_the_room_that_curves_leave(tmp_path):
     for step in range(1, 301):
         record = {"phase": "rl1", "step": step, "reward": step / 301, "learner_loss": 1 / step}

@@ -50,6 +50,8 @@ class Conversation:
     phase: str
     step: int
     problem: str
+    occasion: int
+    """Which group of this problem in this step, counted from 0: a small set's may be drawn twice."""
     index: int
     """In its group."""
     task: str
@@ -75,10 +77,11 @@ def conversation(record: Record, scores: Sequence[Mapping[str, Any]] = ()) -> Co
     """`scores`: for every turn of the model the fields of a `ScoredTokens`, or nothing at all."""
     statuses = [ToolStatus(status) for status in record["statuses"]]
     return Conversation(
-        id="/".join(map(str, key(record))),
+        id=_name(record),
         phase=record["phase"],
         step=record["step"],
         problem=record["problem"],
+        occasion=occasion_of(record),
         index=record["index"],
         task=record["task"],
         question=shorten(record["question"].strip(), LONGEST_PART_CHARS),
@@ -97,13 +100,25 @@ def conversation(record: Record, scores: Sequence[Mapping[str, Any]] = ()) -> Co
     )
 
 
-def key(record: Record) -> tuple[str, int, str, int]:
+def key(record: Record) -> tuple[str, int, str, int, int]:
     """Which rollout of a run it is."""
-    return record["phase"], record["step"], record["problem"], record["index"]
+    return record["phase"], record["step"], record["problem"], record["index"], occasion_of(record)
+
+
+def occasion_of(record: Record) -> int:
+    """Of a record that has none, as older runs left them, the first."""
+    occasion: int = record.get("occasion", 0)
+    return occasion
 
 
 def is_evaluation(record: Record) -> bool:
     return str(record["phase"]).startswith("evaluation/")
+
+
+def _name(record: Record) -> str:
+    """PHASE/STEP/PROBLEM/INDEX, and ~OCCASION of later ones."""
+    *which, occasion = map(str, key(record))
+    return "/".join(which) + (f"~{occasion}" if occasion != "0" else "")
 
 
 def _parts(

@@ -17,7 +17,7 @@ from typing import Any
 
 from rstar2.evaluation.headline import cells
 from rstar2.evaluation.report.anatomy import anatomies
-from rstar2.evaluation.report.conversations import conversation
+from rstar2.evaluation.report.conversations import Record, conversation, occasion_of
 from rstar2.evaluation.report.curves import charts
 from rstar2.evaluation.report.occasions import Occasion, RolloutFile, by_interest
 from rstar2.evaluation.report.scores import ScoreFile
@@ -98,7 +98,7 @@ class RunParts:
         """Its first groups, whole, as many as fit; one at least."""
         texts: list[str] = []
         room = self._max_bytes * _LARGEST_SHARE
-        for _, group in groupby(self._rollouts.records(occasion), key=lambda record: record["problem"]):
+        for _, group in groupby(self._rollouts.records(occasion), key=_which_group):
             of_group = [json_text(asdict(conversation(r, self._scores.turns(r)))) for r in group]
             room -= sum(map(len, of_group))
             if texts and room < 0:
@@ -118,6 +118,10 @@ class _Records:
         for line in self._follower.new_lines(on_cut_back=self._records.clear):
             self._records.append(line.record)
         return self._records
+
+
+def _which_group(record: Record) -> tuple[str, int]:
+    return record["problem"], occasion_of(record)
 
 
 def task_table(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:

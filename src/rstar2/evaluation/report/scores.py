@@ -1,6 +1,6 @@
 """Entropies of a run's rollouts, where `rstar2 analyze` computed them: RUN/entropies.jsonl, a line each.
 
-{"phase": ..., "step": ..., "problem": ..., "index": ...,
+{"phase": ..., "step": ..., "problem": ..., "occasion": ..., "index": ...,
  "turns": [{"pieces": [...], "entropies_nats": [...], "kinds": [...]}, ...]}
 """
 
@@ -19,7 +19,7 @@ class ScoreFile:
 
     def __init__(self, folder: Path) -> None:
         self._follower = Follower(folder / FILE_NAME)
-        self._begins: dict[tuple[str, int, str, int], int] = {}
+        self._begins: dict[tuple[str, int, str, int, int], int] = {}
 
     def refresh(self) -> int:
         """Look for new lines; how many rollouts are scored by now."""

@@ -30,17 +30,18 @@ function drawGroups() {
   const groups = Object.entries(byProblem(run[steps[place]] ?? []));
   show(
     at("groups-list"),
-    groups.map(([problem, members]) => [
-      problem,
+    groups.map(([drawn, members]) => [
+      drawn,
       [number, run.about.roc, members],
       () => group(number, run.about.roc, members),
     ]),
   );
 }
 
+// A problem that a step drew twice has two groups.
 function byProblem(conversations) {
   const groups = {};
-  for (const c of conversations) (groups[c.problem] ??= []).push(c);
+  for (const c of conversations) (groups[`${c.occasion}/${c.problem}`] ??= []).push(c);
   return groups;
 }
 
@@ -67,11 +68,12 @@ function stepChoice(labels, place) {
 
 function group(number, roc, members) {
   const kept = members.filter((c) => c.is_kept);
-  const [{ task, question, expected }] = members;
+  const [{ task, question, expected, occasion }] = members;
+  const again = occasion ? ` \u00b7 group ${occasion + 1} of this problem` : "";
   return el(
     "article",
     { class: "group" },
-    el("h3", {}, `${task} \u00b7 expected ${expected}`),
+    el("h3", {}, `${task} \u00b7 expected ${expected}${again}`),
     el("p", { class: "asked" }, question),
     strip("sampled", members, number),
     strip("kept", kept, number),

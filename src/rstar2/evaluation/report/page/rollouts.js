@@ -1,4 +1,4 @@
-// The list of rollouts: filters, order, and links to each of them (#/PHASE/STEP/PROBLEM/INDEX).
+// The list of rollouts: filters, order, and links to each of them (#/PHASE/STEP/PROBLEM/INDEX~OCCASION).
 
 const LONGEST_LIST = 500;
 const outcomes = {

@@ -1,0 +1,63 @@
+"""The page's scripts in a real browser, over runs that are written by hand."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstar2.evaluation.report import write_report
+
+pytestmark = pytest.mark.integration
+
+FIRST_STEP = {"phase": "rl1", "step": 1, "reward": 0.5, "generate_s": 1.0, "learn_s": 1.0}
+
+
+def rollout(problem: str, index: int, *, step: int = 1, occasion: int = 0) -> dict[str, Any]:
+    """Every second one is right, the first two are kept."""
+    return {
+        "phase": "rl1", "step": step, "occasion": occasion, "kept": index < 2, "error_penalty": 0.0,
+        "format_penalty": 0.0, "problem": problem, "task": "gcd", "question": problem, "expected": "1",
+        "answer": "1", "index": index, "reward": float(index % 2), "ending": "finished", "tokens": 5,
+        "statuses": [], "calls": [None], "segments": [{"source": "model", "text": f"group {occasion}"}],
+    }  # fmt: skip
+
+
+def write_run(folder: Path, metrics: list[dict[str, Any]], rollouts: list[dict[str, Any]]) -> Path:
+    folder.mkdir()
+    (folder / "config.toml").write_text('[roc]\nmode = "topk"\n')
+    for name, records in (("metrics.jsonl", metrics), ("rollouts.jsonl", rollouts)):
+        (folder / name).write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def look_at(url: str, with_tab: Any, look: Callable[[Any], Awaitable[None]]) -> None:
+    """Open the page and look; it must complain of nothing."""
+
+    async def go() -> None:
+        async with with_tab() as tab:
+            await tab.open(url)
+            await look(tab)
+            assert tab.complaints == []
+
+    asyncio.run(go())
+
+
+def test_two_groups_of_one_problem_stand_apart_and_each_square_leads_to_its_own_rollout(tmp_path, with_tab):
+    draws = [("a", 0), ("c", 0), ("b", 0), ("a", 1)]
+    rollouts = [rollout(problem, i, occasion=occasion) for problem, occasion in draws for i in range(4)]
+    page = write_report(write_run(tmp_path / "run", [FIRST_STEP], rollouts))
+
+    async def look(tab: Any) -> None:
+        strips = await tab.js("[...document.querySelectorAll('.strip > span')].map((e) => e.textContent)")
+        assert strips == ["sampled 4", "kept 2"] * 4
+        await tab.js("document.querySelectorAll('.group')[3].querySelector('.square').click()")
+        await tab.until("current === 'rl1/1/a/0~1'")
+        assert "group 1" in await tab.js("at('conversation').innerText")
+        await tab.js("step(-Infinity)")
+        visited = [await tab.js("step(1), current") for _ in range(15)]
+        assert len(set(visited)) == 15, "arrow down comes past every rollout once"
+
+    look_at(page.as_uri(), with_tab, look)
