@@ -41,6 +41,16 @@ def test_problems_from_files_are_cleaned_and_decontaminated(tmp_path: Path) -> N
     assert len(test) == 1
 
 
+def test_of_contradicting_labels_none_is_trained_on(tmp_path: Path) -> None:
+    section = ProblemsSection(
+        source="files",
+        train_files=(rows(tmp_path / "train.jsonl", ("2+2?", "5"), ("2+2?", "4"), ("3+3?", "6")),),
+        test_files=(rows(tmp_path / "test.jsonl", ("e?", "3")),),
+        fields=FieldMap(question="q", answer="a"),
+    )
+    assert [p.question for p in problem_sets(section, seed=0)[0]] == ["3+3?"]
+
+
 def test_data_that_the_filters_empty_is_the_users_mistake(tmp_path: Path) -> None:
     section = ProblemsSection(
         source="files",

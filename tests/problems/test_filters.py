@@ -6,6 +6,7 @@ from rstar2.errors import DataError
 from rstar2.problems.filters import (
     PassRate,
     apply_filters,
+    training_filters,
     with_integer_answers,
     with_pass_rate,
     with_single_answers,
@@ -118,6 +119,12 @@ def test_every_filter_is_counted():
     )
     assert ids(kept) == "0"
     assert [str(count) for count in counts] == ["integers: 3 -> 2 (-1)", "repeats: 2 -> 1 (-1)"]
+
+
+def test_overlap_is_a_filter_only_where_there_is_a_benchmark():
+    names = ["integer answer", "contradictions", "repeats"]
+    assert list(training_filters([])) == names
+    assert list(training_filters(["How many?"])) == [*names, "8-gram overlap"]
 
 
 def test_filters_that_leave_nothing_are_an_error():

@@ -37,7 +37,7 @@ def test_every_filter_says_what_it_drops(data, tmp_path, capsys):
     bench.write_text(json.dumps({"problem": LONG}))
     check_data(data, fields=FIELDS, against=[str(bench)], against_field="problem")
     assert rows_of(capsys.readouterr().out) == {
-        "readable row": [8, 2, 6],
+        "readable row (a bad one ends a run)": [8, 2, 6],
         "integer answer": [6, 1, 5],
         "contradictions": [5, 2, 3],
         "repeats": [3, 1, 2],

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 from rstar2.config import FieldMap, HeldOut, ProblemsSection
 from rstar2.errors import ConfigError, DataError
-from rstar2.problems.decontaminate import benchmark_grams, without_overlap
-from rstar2.problems.filters import apply_filters, with_integer_answers, without_respelled_repeats
+from rstar2.problems.filters import apply_filters, training_filters
 from rstar2.problems.gym import Split, draw
 from rstar2.problems.identity import question_hash
 from rstar2.problems.load import Fields, load
@@ -77,18 +76,11 @@ def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]
 
 
 def _clean(section: ProblemsSection, problems: Sequence[Problem], say: Say) -> tuple[Problem, ...]:
-    """Integer answers, no repeats, nothing that overlaps a benchmark (paper 4.2)."""
+    """Those fit to train on, none of which overlaps a benchmark."""
     benchmarks = [*section.decontaminate_against, *section.test_files, *section.validation_files]
     without_ids = section.fields.model_copy(update={"id": None})  # two benchmarks may count from 1
-    banned = benchmark_grams(p.question for p in _from_files(benchmarks, without_ids))
-    kept, counts = apply_filters(
-        problems,
-        {
-            "integer answer": with_integer_answers,
-            "repeats": without_respelled_repeats,
-            "8-gram overlap": lambda ps: without_overlap(ps, banned),
-        },
-    )
+    questions = (problem.question for problem in _from_files(benchmarks, without_ids))
+    kept, counts = apply_filters(problems, training_filters(questions))
     if dropped := [str(count) for count in counts if count.num_after < count.num_before]:
         say(f"problems of problems.train_files: {'; '.join(dropped)}")
     return kept

@@ -6,11 +6,12 @@ integer answers. Compose them with `functools.partial` and `apply_filters`.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rstar2.errors import DataError
 from rstar2.integers import canonical_integer
+from rstar2.problems.decontaminate import benchmark_grams, without_overlap
 from rstar2.problems.identity import question_hash
 from rstar2.types import Problem
 
@@ -54,6 +55,21 @@ def apply_filters(
     if not problems:
         raise DataError(f"no problem is left ({'; '.join(map(str, counts))}); relax a filter")
     return tuple(problems), tuple(counts)
+
+
+def training_filters(benchmark_questions: Iterable[str]) -> dict[str, Filter]:
+    """What files of problems pass before they are trained on, in order (paper 4.2): a run's, and a check's.
+
+    Without a question to compare with, overlap is no filter, so that no count says that there was none.
+    """
+    filters: dict[str, Filter] = {
+        "integer answer": with_integer_answers,
+        "contradictions": without_contradictions,
+        "repeats": without_respelled_repeats,
+    }
+    if banned := benchmark_grams(benchmark_questions):
+        filters["8-gram overlap"] = lambda problems: without_overlap(problems, banned)
+    return filters
 
 
 def with_integer_answers(problems: Sequence[Problem]) -> list[Problem]:

@@ -53,7 +53,7 @@ def load(source: str, *, fields: Fields | None = None, skip_bad: bool = False) -
         except _BadRow as bad:
             complaints.append(f"{place}: {bad}")
             if not skip_bad:
-                raise DataError(f"{complaints[-1]} (or skip bad rows)") from bad
+                raise DataError(complaints[-1]) from bad
         else:
             problems.append(problem)
     if not problems:
