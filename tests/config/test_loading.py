@@ -27,6 +27,14 @@ def test_every_config_of_a_run_that_comes_with_the_project_is_sound() -> None:
         assert load_config(path).stages
 
 
+@pytest.mark.parametrize("key", ["offload_optimizer", "checkpoint_activations"])
+def test_memory_that_only_ranks_save_is_refused_without_them(key: str) -> None:
+    saves = {**SMALL, "cluster": {key: True}}
+    with pytest.raises(ConfigError, match=rf"cluster\.{key} is for .* set learner\.num_ranks = 1"):
+        parse_config(saves)
+    assert parse_config({**saves, "learner": {"num_ranks": 1}})
+
+
 def test_every_preparation_that_comes_with_the_project_is_sound() -> None:
     for path in sorted(CONFIGS.glob("data*.toml")):
         assert load_section(PreparationConfig, path).problems

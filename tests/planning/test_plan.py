@@ -6,7 +6,7 @@ import pytest
 
 from rstar2.config import RunConfig, load_config
 from rstar2.errors import ConfigError
-from rstar2.planning.advice import Changes, first_change, with_changes
+from rstar2.planning.advice import Changes, _wider_engines, first_change, with_changes
 from rstar2.planning.plan import Plan, make_plan
 from rstar2.planning.policy import policy_shape
 
@@ -101,7 +101,9 @@ def test_engines_that_leave_no_learner_are_refused():
 
 @pytest.mark.parametrize("num_ranks", [0, 1, 23, 25])
 def test_ranks_that_are_not_as_many_as_the_accelerators_of_the_learner_are_refused(num_ranks):
-    config = with_changes(APART, {"learner.num_ranks": num_ranks})
+    config = with_changes(
+        APART, {"learner.num_ranks": num_ranks, "cluster.checkpoint_activations": num_ranks > 0}
+    )
     with pytest.raises(ConfigError, match=rf"leave 24 of .* = 64 .*\.num_ranks = {num_ranks}: set it to 24"):
         planned(config)
 
@@ -159,6 +161,35 @@ def test_what_is_advised_fits(accelerator, count):
     changes = advised(config)
     assert changes is not None
     assert planned(with_changes(config, changes)).fits
+
+
+def test_what_only_ranks_save_is_advised_with_a_rank():
+    alone = {
+        **LONG_SAMPLES,
+        "learner": {**LONG_SAMPLES["learner"], "num_ranks": 0},
+        "cluster": {"accelerator": "h100", "num_accelerators": 1},
+    }
+    changes = advised(RunConfig.model_validate(alone))
+    assert changes is not None
+    assert changes["cluster.checkpoint_activations"] is changes["cluster.offload_optimizer"] is True
+    assert changes["learner.num_ranks"] == 1
+
+
+def test_one_process_makes_room_for_ranks_as_engines_grow_wider():
+    """3 engines of 1 beside a learner of 1, on 4: one engine of 2 leaves one more, so 2 ranks."""
+    config = paper(
+        cluster__colocated=False,
+        cluster__num_accelerators=4,
+        cluster__checkpoint_activations=False,
+        engine__num_engines=3,
+        learner__num_ranks=0,
+    )
+    (changes,) = _wider_engines(config)
+    assert changes == {
+        "cluster.accelerators_per_engine": 2,
+        "engine.num_engines": 1,
+        "learner.num_ranks": 2,
+    }
 
 
 def test_nothing_helps_a_model_that_is_too_large():

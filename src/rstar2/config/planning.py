@@ -24,7 +24,8 @@ class ClusterSection(Section):
     offload_optimizer: bool = False
     """Master weights and moments stay in the memory of the host (release: no)."""
     checkpoint_activations: bool = False
-    """Keep one activation per layer and compute the rest again in backward (release: yes)."""
+    """Keep one activation per layer and compute the rest again in backward (release: yes). This one and
+    `offload_optimizer` need ranks (`learner.num_ranks`)."""
     network_bytes_per_s: float = Field(50e9, gt=0)
     """Of an accelerator to other nodes, one direction; 50e9 is a 400 Gb/s adapter."""
     host_memory_bytes: float = Field(200e9, gt=0)

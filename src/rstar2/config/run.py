@@ -135,6 +135,16 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _ranks_save_memory(self) -> Self:
+        cluster = self.cluster
+        for key in ("offload_optimizer", "checkpoint_activations"):
+            if getattr(cluster, key) and not self.learner.num_ranks:
+                raise ValueError(
+                    f"cluster.{key} is for a learner with ranks: set learner.num_ranks = 1, or leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _engines_sleep_only_when_nothing_plays(self) -> Self:
         if self.engine.sleeps_while_learning and self.rollout.max_lag:
             raise ValueError(

@@ -88,14 +88,15 @@ def _merged(changes: Sequence[Changes]) -> Iterator[tuple[str, int | float | str
 def _smaller(config: RunConfig) -> Iterator[Changes]:
     """Ways to need less memory, by what they cost in time. The first changes nothing but the KV room."""
     cluster = config.cluster
+    ranks = {} if config.learner.num_ranks else {"learner.num_ranks": 1}  # only they save what follows
     longest = max((stage.max_response_tokens for stage in config.stages), default=0)
     yield {}
     if config.learner.micro_batch_tokens > config.plan.prompt_tokens + longest:
         yield {"learner.micro_batch_tokens": config.plan.prompt_tokens + longest}
     if not cluster.checkpoint_activations:
-        yield {"cluster.checkpoint_activations": True}
+        yield {"cluster.checkpoint_activations": True, **ranks}
     if not cluster.offload_optimizer:
-        yield {"cluster.offload_optimizer": True}
+        yield {"cluster.offload_optimizer": True, **ranks}
     yield from _wider_engines(config)
 
 
@@ -107,7 +108,7 @@ def _wider_engines(config: RunConfig) -> Iterator[Changes]:
         changes = {"cluster.accelerators_per_engine": 2 * per_engine, "engine.num_engines": num_wider}
         num_left = (num_engines - 2 * num_wider) * per_engine
         if num_left and not config.cluster.colocated:
-            changes["learner.num_ranks"] = config.learner.num_ranks + num_left
+            changes["learner.num_ranks"] = max(1, config.learner.num_ranks) + num_left
         yield changes
 
 
