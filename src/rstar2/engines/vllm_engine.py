@@ -163,6 +163,10 @@ class VllmEngine:
                 written = output.outputs[0]
         if self._is_closed:
             raise EngineError("the engine was closed before this turn ended; run the rollout again")
+        if written.finish_reason not in _FINISHES:  # an attempt of which nobody knows what came of it
+            raise EngineError(
+                f"vLLM broke a turn off ({written.finish_reason}): its log says why; run the rollout again"
+            )
         return Generation(
             token_ids=tuple(written.token_ids),
             logprobs=tuple(written.logprobs.logprobs) if written.token_ids else (),
