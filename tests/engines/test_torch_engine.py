@@ -265,6 +265,34 @@ def test_a_turn_asked_for_again_right_after_its_cancellation_is_written() -> Non
     asyncio.run(scenario())
 
 
+def test_a_turn_released_again_and_again_before_its_row_is_gone_may_be_asked_for_again() -> None:
+    async def scenario() -> None:
+        is_due = asyncio.Event()
+        is_due.set()
+
+        async def pace(is_busy: bool) -> None:
+            await is_due.wait()
+
+        engine = engine_of(qwen(), eos_token_id=-1, pace=pace)
+        task = asyncio.create_task(engine.generate(request("a", (5, 6))))
+        while not engine.stats.decode_tokens:
+            await asyncio.sleep(0)
+        is_due.clear()
+        for _ in range(3):
+            engine.release("a")
+            assert (await task).finish is FinishReason.RELEASED
+            task = asyncio.create_task(engine.generate(request("a", (5, 6))))
+            await asyncio.sleep(0)
+        is_due.set()
+        async with asyncio.timeout(5):
+            assert len((await task).token_ids) == 17
+        engine.release("a")
+        assert (engine.load().kv_tokens_used, engine.load().num_waiting) == (0, 0)
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_turn_cancelled_in_the_instant_of_its_end_gives_back_its_room() -> None:
     async def scenario() -> None:
         engine = engine_of(qwen())

@@ -134,6 +134,10 @@ class Admission:
         if self._running.pop(rollout_id, None) is not None:
             self.room.drop(rollout_id)
 
+    def withdraw(self, rollout_id: str) -> None:
+        """The rollout's turn waits no longer, if it did; its room, if it has any, is kept."""
+        self._waiting.pop(rollout_id, None)
+
     def release(self, rollout_id: str) -> None:
         """Forget the rollout, whether it waits, runs, is held or unknown."""
         self._waiting.pop(rollout_id, None)

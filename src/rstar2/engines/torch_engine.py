@@ -120,7 +120,9 @@ class TorchEngine:
         outcome = self._outcomes.pop(rollout_id, None)
         if outcome is not None and not outcome.done():
             outcome.set_result(self._generation(*self._batch.written(rollout_id), FinishReason.RELEASED))
-        if not self._batch.abandon(rollout_id):  # a row keeps its room until it is gone, between iterations
+        if self._batch.abandon(rollout_id):  # a row keeps its room until it is gone, between iterations
+            self._admission.withdraw(rollout_id)
+        else:
             self._forget(rollout_id)
         self._wake.set()
 
