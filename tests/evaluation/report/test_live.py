@@ -1,5 +1,4 @@
 import asyncio
-import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def append_step(folder: Path, step: int) -> None:
 def test_a_page_has_every_part_once_and_then_only_what_changed(tmp_path):
     async def conversation(client: TestClient[Any, Any]) -> None:
         async def changes(have: dict[str, str]) -> Any:
-            return json.loads(await (await client.get(f"/changes?have={','.join(have.values())}")).text())
+            return await (await client.post("/changes", data=",".join(have.values()))).json()
 
         nothing = await changes({})
         assert nothing == {"digests": {}, "changed": {}}
@@ -57,12 +56,35 @@ def test_the_page_may_talk_to_its_own_server_and_nobody_else(tmp_path):
 def test_a_site_that_calls_itself_by_another_name_is_refused(tmp_path):
     async def conversation(client: TestClient[Any, Any]) -> None:
         append_step(tmp_path / "run", 1)
-        for path in ("/", "/changes"):
-            reply = await client.get(path, headers={"Host": "evil.example"})
+        for method, path in (("GET", "/"), ("POST", "/changes")):
+            reply = await client.request(method, path, headers={"Host": "evil.example"})
             assert reply.status == 403
-        assert (await client.get("/changes", headers={"Host": "localhost:1"})).status == 200
+        assert (await client.post("/changes", headers={"Host": "localhost:1"})).status == 200
 
     talk(tmp_path / "run", conversation)
+
+
+class LongRun:
+    """Has very many parts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._parts = {f"rollouts/rl1/{step}": f"[{step}]" for step in range(700)}
+
+    def read(self) -> dict[str, str]:
+        return self._parts
+
+
+def test_the_page_of_a_long_run_can_name_all_that_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "RunParts", LongRun)
+
+    async def conversation(client: TestClient[Any, Any]) -> None:
+        first = await (await client.post("/changes")).json()
+        assert len(first["changed"]) == 700
+        second = await client.post("/changes", data=",".join(first["digests"].values()))
+        assert second.status == 200
+        assert (await second.json())["changed"] == {}
+
+    talk(tmp_path, conversation)
 
 
 class SlowRun:
@@ -86,10 +108,10 @@ def test_a_page_that_is_reloaded_does_not_read_beside_the_request_that_it_gave_u
     monkeypatch.setattr(live, "RunParts", lambda folder: run)
 
     async def conversation(client: TestClient[Any, Any]) -> None:
-        first = asyncio.create_task(client.get("/changes"))
+        first = asyncio.create_task(client.post("/changes"))
         await asyncio.to_thread(run.has_begun.wait, 10)
         first.cancel()
-        second = asyncio.create_task(client.get("/changes"))
+        second = asyncio.create_task(client.post("/changes"))
         await asyncio.sleep(0.1)
         run.may_end.set()
         assert (await second).status == 200

@@ -1,8 +1,8 @@
 """The page of a run while it goes on, for one person on this machine.
 
-    GET /          the page, still empty
-    GET /changes   the parts that the page does not have in their present state, which it asks for again and
-                   again; `have` lists the digests of those that it has
+    GET /           the page, still empty
+    POST /changes   the parts that the page does not have in their present state, which it asks for again and
+                    again; the body lists the digests of those that it has, too many for an address
 
 Reads files and writes none. It has no token: it must listen on loopback alone, and answers only requests
 that were addressed to loopback by name, so that no page of another site can read the run.
@@ -37,15 +37,15 @@ def live_page(folder: Path) -> web.Application:
         return web.Response(text=text, content_type="text/html")
 
     async def changes(request: web.Request) -> web.Response:
-        known = set(request.query.get("have", "").split(","))
+        known = set((await request.read()).split(b","))
         parts = await asyncio.to_thread(parts_now)  # a long run takes a while to be read for the first time
         digests = {name: _digest(text) for name, text in parts.items()}
-        changed = {name: parts[name] for name, digest in digests.items() if digest not in known}
+        changed = {name: parts[name] for name, digest in digests.items() if digest.encode() not in known}
         text = f'{{"digests":{json.dumps(digests)},"changed":{json_object(changed)}}}'
         return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     app = web.Application(middlewares=[_for_this_machine])
-    app.add_routes([web.get("/", page), web.get("/changes", changes)])
+    app.add_routes([web.get("/", page), web.post("/changes", changes)])
     return app
 
 

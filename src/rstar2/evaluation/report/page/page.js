@@ -106,7 +106,7 @@ async function poll(digests) {
 
 async function changes(digests) {
   try {
-    const reply = await fetch(`changes?have=${Object.values(digests).join(",")}`);
+    const reply = await fetch("changes", { method: "POST", body: Object.values(digests).join(",") });
     return reply.ok ? await reply.json() : null;
   } catch {
     return null;
