@@ -3,6 +3,7 @@ import os
 import pytest
 
 from rstar2.config import ProblemSource
+from rstar2.preparation import shards
 from rstar2.preparation.manifest import SourceCount, counts_of_drops
 from rstar2.preparation.shards import Shard, fingerprint, write_whole
 
@@ -40,6 +41,15 @@ def test_a_torn_note_does_not_count(tmp_path):
     note = tmp_path / "s.json"
     note.write_text(note.read_text()[:-5])
     assert shard.count("x") is None
+
+
+def test_a_shard_of_another_format_does_not_count_and_what_was_asked_does(tmp_path, monkeypatch):
+    shard, asked = Shard(tmp_path / "s.jsonl"), fingerprint(7)
+    shard.write(["a"], COUNT, made_of="x")
+    assert shard.count("x") == COUNT
+    monkeypatch.setattr(shards, "FORMAT", shards.FORMAT + 1)
+    assert shard.count("x") is None
+    assert fingerprint(7) == asked
 
 
 def test_a_fingerprint_sees_settings_and_files(tmp_path):

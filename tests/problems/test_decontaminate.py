@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rstar2.problems.decontaminate import benchmark_grams, contaminated, grams, without_overlap
+from rstar2.problems.identity import normalised
 from rstar2.types import Problem
 
 BENCHMARK = ["Find the least prime p such that p^2 divides n^4 + 1 for some n.", "Compute $1+1$."]
@@ -19,6 +20,19 @@ def test_eight_words_in_a_row_are_too_many_and_seven_are_not():
 
 def test_case_and_punctuation_do_not_hide_an_overlap():
     assert not survives("FIND: the (least) prime, $p$; such -- that p?")
+
+
+def test_unicode_spelling_does_not_hide_an_overlap():
+    assert not survives(
+        "\u210dere: \uff26\uff29\uff2e\uff24 the least prime \U0001d45d such that p\u00b2 divides"
+    )
+    assert list(grams("x\u00b2 + x\u2081", num_words=4)) == [("x", "2", "x", "1")]
+
+
+@given(st.text("aAeE\u0301\u00e9\ufb00f \u00b22^_\u20811", min_size=1, max_size=20))
+def test_one_question_in_two_spellings_overlaps_itself(question):
+    spelled = Problem(id="a", question=normalised(question), answer="1")
+    assert without_overlap([spelled], benchmark_grams([question])) == []
 
 
 def test_a_short_benchmark_question_meets_only_its_equal():

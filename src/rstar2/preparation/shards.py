@@ -14,13 +14,13 @@ from typing import Any
 from rstar2.config import Section, SourceSection
 from rstar2.preparation.manifest import SourceCount
 
-FORMAT = 2
+FORMAT = 3
 """Of shards; a change of the code that changes their content changes it, too."""
 
 
 def fingerprint(*ingredients: Section | str | int) -> str:
     """16 hex digits over everything that a shard depends on; of a local file, its size and time."""
-    parts = [str(FORMAT)]
+    parts = []
     for part in ingredients:
         parts.append(part.model_dump_json() if isinstance(part, Section) else str(part))
         if isinstance(part, SourceSection) and part.path and Path(part.path).exists():
@@ -42,13 +42,16 @@ class Shard:
             note: dict[str, Any] = json.loads(self._note.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return SourceCount.from_json(note["count"]) if note["made_of"] == made_of else None
+        is_same = (note.get("format"), note["made_of"]) == (FORMAT, made_of)
+        return SourceCount.from_json(note["count"]) if is_same else None
 
     def write(self, lines: Iterable[str], count: SourceCount, *, made_of: str) -> None:
         """Replace it; a kill at any instant leaves the old shard, or none that counts."""
         self._note.unlink(missing_ok=True)
         write_whole(self._path, lines)
-        write_whole(self._note, [json.dumps({"made_of": made_of, "count": count.as_json()})])
+        write_whole(
+            self._note, [json.dumps({"format": FORMAT, "made_of": made_of, "count": count.as_json()})]
+        )
 
     def __iter__(self) -> Iterator[str]:
         """Its lines, without their ends."""

@@ -1,12 +1,13 @@
 """No training on the test: drops problems that share eight words in a row with a benchmark.
 
-Words are compared lower-cased and without punctuation (section 4.2, arXiv:2508.20722, gives only the
-length 8), so "\\frac{1}{2}" is "frac 1 2". Over-cautious on purpose: stock phrases are dropped, too.
+Words are compared without case, Unicode spelling and punctuation (section 4.2, arXiv:2508.20722, gives
+only the length 8), so "\\frac{1}{2}" is "frac 1 2". Over-cautious on purpose: stock phrases are dropped, too.
 """
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from rstar2.problems.identity import normalised
 from rstar2.types import Problem
 
 NUM_WORDS = 8
@@ -18,7 +19,7 @@ Gram = tuple[str, ...]
 
 def grams(text: str, num_words: int = NUM_WORDS) -> Iterator[Gram]:
     """All runs of `num_words` words; a text of fewer words is one gram, so it meets only its equal."""
-    words = tuple(_WORD.findall(text.lower()))
+    words = tuple(_WORD.findall(normalised(text)))
     for start in range(max(1, len(words) - num_words + 1)):
         yield words[start : start + num_words]
 
