@@ -31,6 +31,12 @@ def test_a_score_by_hand():
     assert (score.num_problems, score.num_attempts) == (2, 6)
 
 
+def test_one_lost_rollout_of_every_problem_costs_no_more_than_the_largest_k():
+    score = benchmark_score([[attempt(1.0)] * 7, [attempt(0.0)] * 7], (1, 8), seed=0)
+    assert score.pass_at_k.keys() == {1}
+    assert score.average.value == 0.5
+
+
 def test_without_failed_calls_there_is_nothing_to_recover_from():
     assert benchmark_score([[attempt(1.0, OK)]], (1,), seed=0).recovery_rate is None
     assert benchmark_score([[attempt(0.0, FAILED)]], (1,), seed=0).recovery_rate == 0.0

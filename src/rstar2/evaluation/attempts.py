@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Self
 
-from rstar2.evaluation.pass_at_k import Estimate, average_scores, mean_score, pass_at_k_scores
+from rstar2.evaluation.pass_at_k import Estimate, average_scores, mean_score, pass_at_k_estimates
 from rstar2.types import Ending, ToolStatus
 
 Record = Mapping[str, Any]
@@ -69,7 +69,7 @@ class BenchmarkScore:
 def benchmark_score(
     attempts_P: Sequence[Sequence[Attempt]], ks: Sequence[int], *, seed: int
 ) -> BenchmarkScore:
-    """The score of all problems that kept an attempt; pass@k of those that kept at least k."""
+    """The score of all problems that kept an attempt; pass@k of those that kept at least k, where any did."""
     kept = [attempts for attempts in attempts_P if attempts]
     every = [attempt for attempts in kept for attempt in attempts]
     rewards = [[attempt.reward for attempt in attempts] for attempts in kept]
@@ -77,9 +77,7 @@ def benchmark_score(
     slipped = [attempt for attempt in every if attempt.num_errors]
     return BenchmarkScore(
         average=mean_score(average_scores(rewards), seed=seed),
-        pass_at_k={
-            k: mean_score(pass_at_k_scores([r for r in rewards if len(r) >= k], k), seed=seed) for k in ks
-        },
+        pass_at_k=pass_at_k_estimates(rewards, ks, seed=seed),
         tokens=mean_score([fmean(a.num_tokens for a in attempts) for attempts in kept], seed=seed),
         calls=num_calls / len(every) if every else 0.0,
         tool_error_rate=sum(a.num_errors for a in every) / num_calls if num_calls else 0.0,

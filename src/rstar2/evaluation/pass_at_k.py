@@ -6,7 +6,7 @@ attempts. `_P` marks arrays over problems.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean
 
@@ -44,6 +44,14 @@ def pass_at_k(num_attempts: int, num_correct: int, k: int) -> float:
 def pass_at_k_scores(rewards_P: Sequence[Sequence[float]], k: int) -> list[float]:
     """pass@k of every problem, given the rewards (1.0 or 0.0) of its attempts; their mean is pass@k."""
     return [pass_at_k(len(rewards), sum(r > 0 for r in rewards), k) for rewards in rewards_P]
+
+
+def pass_at_k_estimates(
+    rewards_P: Sequence[Sequence[float]], ks: Iterable[int], *, seed: int
+) -> dict[int, Estimate]:
+    """pass@k by k, each over the problems with at least k attempts; a k that none of them has is left out."""
+    enough = {k: [rewards for rewards in rewards_P if len(rewards) >= k] for k in ks}
+    return {k: mean_score(pass_at_k_scores(kept, k), seed=seed) for k, kept in enough.items() if kept}
 
 
 def average_scores(rewards_P: Sequence[Sequence[float]]) -> list[float]:

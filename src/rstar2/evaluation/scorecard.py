@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rstar2.errors import InputError
-from rstar2.evaluation.pass_at_k import Estimate, mean_score, pass_at_k_scores
+from rstar2.evaluation.pass_at_k import Estimate, pass_at_k_estimates
 from rstar2.types import Group
 
 
@@ -20,6 +20,5 @@ def checked_ks(ks: Sequence[int], num_rollouts: int) -> tuple[int, ...]:
 
 
 def pass_at_ks(groups: Sequence[Group], ks: Sequence[int], *, seed: int) -> dict[int, Estimate]:
-    """pass@k by k, over the problems that kept at least k rollouts."""
-    rewards_by_k = {k: [g.rewards for g in groups if len(g.rewards) >= k] for k in ks}
-    return {k: mean_score(pass_at_k_scores(rewards, k), seed=seed) for k, rewards in rewards_by_k.items()}
+    """pass@k by k, over the problems that kept at least k rollouts; no k beyond what any of them kept."""
+    return pass_at_k_estimates([group.rewards for group in groups], ks, seed=seed)
