@@ -63,6 +63,16 @@ def test_a_benchmark_is_played_compared_and_gone_on_with(rstar2, checkpoint, fil
     assert "temperature is 0.6 there and 1.0 here" in other.stderr
 
 
+def test_a_folder_in_which_another_process_evaluates_is_refused(
+    rstar2, checkpoint, file, tmp_path, another_process_in
+):
+    command = ("eval", "--model", checkpoint, "--benchmark", "aime24", "--file", file, "--max-tokens", 24)
+    with another_process_in(tmp_path / "out"):
+        done = rstar2(*command, "--folder", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "another process evaluates in" in done.stderr
+
+
 def test_training_problems_that_cannot_be_read_are_said_before_hours_of_rollouts(
     rstar2, checkpoint, file, tmp_path
 ):

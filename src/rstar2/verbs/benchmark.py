@@ -22,6 +22,7 @@ from rstar2.problems import contaminated
 from rstar2.problems.load import Fields, load
 from rstar2.problems.rows import HUB
 from rstar2.types import Problem
+from rstar2.verbs.alone import alone_in
 from rstar2.verbs.checkpoint import playing_config
 
 
@@ -78,6 +79,11 @@ def _file_name(model: str) -> str:
 
 def examine(config: RunConfig, asked: Examination) -> dict[str, Any]:
     """Play what is missing, print the table, and keep the score beside the transcripts."""
+    with alone_in(asked.folder, deed="evaluates in", option="--folder"):
+        return _examine(config, asked)
+
+
+def _examine(config: RunConfig, asked: Examination) -> dict[str, Any]:
     settings = _settings(config, asked.benchmark)
     transcripts = Transcripts(asked.folder, settings)
     known = contaminated(asked.problems, _questions(config, asked.trained_on))
@@ -87,7 +93,8 @@ def examine(config: RunConfig, asked: Examination) -> dict[str, Any]:
     if 0 < len(known) < len(asked.problems):
         ids = {problem.id for problem in known}
         clean = [rs for rs, problem in zip(records_P, asked.problems, strict=True) if problem.id not in ids]
-        scores["clean"] = _score(clean, asked.ks, config.run.seed)
+        if any(clean):
+            scores["clean"] = _score(clean, asked.ks, config.run.seed)
     _show(config, asked, scores["all"])
     _show_contamination(asked, known, scores.get("clean"))
     result = {
