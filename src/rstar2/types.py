@@ -106,9 +106,12 @@ class ToolCall:
 
     @property
     def readable(self) -> str:
-        """What a person wants to see of it: the program where there is one, else name and arguments."""
-        code = self.values.get("code")
-        return code if isinstance(code, str) else f"{self.name} {self.arguments}"
+        """What a person wants to see of it: the program and its input where there is one, else all of it."""
+        values = self.values
+        code, stdin = values.get("code"), values.get("input")
+        if not isinstance(code, str):
+            return f"{self.name} {self.arguments}"
+        return f"{code}\n\nstdin:\n{stdin}" if stdin else code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

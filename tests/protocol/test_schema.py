@@ -157,4 +157,5 @@ def test_no_depth_of_arguments_makes_the_parser_raise(depth: int) -> None:
 
 def test_a_person_sees_the_program_of_a_call_or_else_its_arguments() -> None:
     assert ToolCall.of("python", {"code": "print(1)", "input": ""}).readable == "print(1)"
+    assert ToolCall.of("python", {"code": "f()", "input": "3"}).readable == "f()\n\nstdin:\n3"
     assert ToolCall.of("t", {"limit": 1, "a": "\u00e9"}).readable == 't {"a": "\u00e9", "limit": 1}'

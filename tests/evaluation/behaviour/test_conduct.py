@@ -2,6 +2,7 @@ import pytest
 
 from rstar2.evaluation.behaviour.conduct import MEASURES, Conduct, conduct
 from rstar2.evaluation.behaviour.recorded import RecordedRollout
+from rstar2.types import ToolCall
 
 
 @pytest.fixture
@@ -35,8 +36,17 @@ def test_calls_and_failures_are_counted_by_status(of):
 
 
 def test_the_same_program_again_is_redundant_but_for_blanks(of):
-    assert of(("a = 1", "ok", "1"), ("a  =\\n1".replace("\\n", "\n"), "ok", "2")).num_redundant == 1
+    assert of(("a = 1\nb = 2", "ok", "1"), ("a = 1  \n\nb = 2\n", "ok", "2")).num_redundant == 1
     assert of(("a = 1", "ok", "1"), ("a = 2", "ok", "2")).num_redundant == 0
+
+
+def test_another_indentation_or_another_input_is_another_program(of):
+    inside = ("for i in a:\n    s += i\n    print(s)", "ok", "1\n3")
+    outside = ("for i in a:\n    s += i\nprint(s)", "ok", "3")
+    assert of(inside, outside).num_redundant == 0
+    square = "print(int(input())**2)"
+    calls = [ToolCall.of("python", {"code": square, "input": stdin}).readable for stdin in ("3", "4", "3")]
+    assert of(*((call, "ok", str(n)) for n, call in enumerate(calls))).num_redundant == 1
 
 
 def test_the_same_response_again_is_redundant_unless_it_is_that_of_a_failure(of):

@@ -60,6 +60,8 @@ def test_a_call_that_is_no_json_has_the_strings_that_it_has():
 def test_the_input_of_a_program_is_code_and_the_name_of_a_tool_is_not():
     turn = '<tool_call>{"name": "python", "arguments": {"code": "f", "input": "7"}}</tool_call>'
     assert by_region(turn)["code"] == "f7"
+    turn = '<tool_call>{"arguments": {"code": "f", "name": "7"}, "name": "python"}</tool_call>'
+    assert by_region(turn)["code"] == "f7"
 
 
 def test_a_token_across_a_border_belongs_where_most_of_it_is():

@@ -1,8 +1,8 @@
 """How rollouts use their tools, counted from what was recorded alone; no policy is asked.
 
     failed        malformed, unknown tool, bad arguments, exception, time or memory limit
-    redundant     a call that ran the same program as an earlier call of its rollout, but for blanks, or whose
-                  response is the same as that of an earlier successful call
+    redundant     a call that ran the same program, on the same input, as an earlier call of its rollout, but
+                  for blanks that Python ignores, or whose response is that of an earlier successful call
     verification  a successful call by another program, after the rollout's final answer had already stood in
                   the response to an earlier successful call: all that it can still do is to check
 
@@ -98,7 +98,7 @@ def conduct(rollout: RecordedRollout) -> Conduct:
 
 def num_redundant(turns: Sequence[RecordedTurn]) -> int:
     """Calls that could tell nothing new, or did not."""
-    programs: set[str] = set()
+    programs: set[tuple[str, ...]] = set()
     responses: set[str] = set()
     count = 0
     for turn in turns:
@@ -117,7 +117,7 @@ def num_verifications(turns: Sequence[RecordedTurn], answer: str | None) -> int:
     if answer is None:
         return 0
     shown = re.compile(rf"(?<![\w.-]){re.escape(answer)}(?!\.?\w)")
-    programs: set[str] = set()
+    programs: set[tuple[str, ...]] = set()
     is_seen, count = False, 0
     for turn in turns:
         if turn.code is None or turn.status is None or turn.status.is_error:
@@ -129,5 +129,6 @@ def num_verifications(turns: Sequence[RecordedTurn], answer: str | None) -> int:
     return count
 
 
-def _program(code: str) -> str:
-    return " ".join(code.split())
+def _program(code: str) -> tuple[str, ...]:
+    """Its lines, indented as they are: empty ones and blanks at their ends change nothing."""
+    return tuple(line.rstrip() for line in code.splitlines() if line.strip())

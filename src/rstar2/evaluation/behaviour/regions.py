@@ -21,7 +21,8 @@ _BLOCKS = re.compile(
     re.DOTALL,
 )
 _STRING = re.compile(r'"(?P<inside>(?:[^"\\]|\\.)*)(?:"(?P<is_key>\s*:)?|\Z)', re.DOTALL)
-_TOOL_NAME = re.compile(r'\s*\{\s*"name"\s*:\s*"[^"]*"')
+_TOOL_NAME = re.compile(r'\A\s*\{\s*"name"\s*:\s*"[^"]*"|"name"\s*:\s*"[^"]*"\s*\}\s*\Z')
+"""Before the arguments, or after them."""
 
 
 class Region(StrEnum):
@@ -83,8 +84,9 @@ def _insides(block: re.Match[str]) -> Iterator[tuple[int, int, Region]]:
     if block["answer"] is not None:
         yield (*block.span("answer"), Region.ANSWER)
     if block["call"] is not None:
-        start, end = block.span("call")
-        name = _TOOL_NAME.match(block.string, start, end)
-        for string in _STRING.finditer(block.string, name.end() if name else start, end):
-            if string["is_key"] is None:
-                yield (*string.span("inside"), Region.CODE)
+        call, offset = block["call"], block.start("call")
+        name = _TOOL_NAME.search(call)
+        for string in _STRING.finditer(call):
+            is_name = name is not None and string.start() in range(*name.span())
+            if string["is_key"] is None and not is_name:
+                yield (offset + string.start("inside"), offset + string.end("inside"), Region.CODE)
