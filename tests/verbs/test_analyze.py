@@ -107,14 +107,29 @@ def test_a_checkpoint_is_named_by_its_folder_from_within_it(rstar2, checkpoint, 
     assert phase["phase"] == checkpoint.name
 
 
+def test_an_analysis_that_is_refused_leaves_the_earlier_one(rstar2, checkpoint, line, tmp_path):
+    (tmp_path / "rollouts.jsonl").write_text(json.dumps(line) + "\n")
+    command = ("analyze", "--model", checkpoint, "--rollouts", tmp_path / "rollouts.jsonl")
+    assert rstar2(*command).exit_code == 0
+    earlier = (tmp_path / "entropies.jsonl").read_bytes()
+    segments = [{**segment, "token_ids": [0]} for segment in line["segments"]]
+    (tmp_path / "rollouts.jsonl").write_text(json.dumps(line | {"segments": segments}) + "\n")
+    assert rstar2(*command).exit_code == 2
+    assert (tmp_path / "entropies.jsonl").read_bytes() == earlier
+
+
 def test_what_cannot_be_analyzed_is_one_sentence(rstar2, checkpoint, tmp_path):
     empty = tmp_path / "rollouts.jsonl"
     empty.write_text("")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "rollouts.jsonl").write_text('{"problem": "p"}\n')
     for arguments, complaint in (
         ((), "name either a run"),
         (("--model", checkpoint), "name either a run"),
         ((tmp_path, "--model", checkpoint, "--rollouts", empty), "name either a run"),
         ((tmp_path,), "holds no evaluation yet"),
+        ((kept,), "by --model and --rollouts"),
         (("--model", checkpoint, "--rollouts", empty), "holds no rollouts"),
         (("--model", tmp_path / "none", "--rollouts", empty), "holds no rollouts"),
     ):

@@ -54,14 +54,17 @@ class Inquiry:
 def recordings_of_run(run: Path) -> list[Recording]:
     """The recorded evaluation of every phase, with the phase's model, which played it."""
     lines = JsonLines(run / "rollouts.jsonl")
-    evaluations = [record for record in lines if record["phase"].startswith("evaluation/")]
+    evaluations = [record for record in lines if record.get("phase", "").startswith("evaluation/")]
     by_phase = groupby(evaluations, key=lambda record: record["phase"].partition("/")[2])
     found = [
         Recording(phase=phase, model=str(run / "models" / phase), records=list(records))
         for phase, records in by_phase
     ]
     if not found:
-        raise InputError(f"'{run}' holds no evaluation yet: give the folder that `rstar2 train` wrote to")
+        raise InputError(
+            f"'{run}' holds no evaluation yet: give the folder that `rstar2 train` wrote to, or the rollouts "
+            "of `rstar2 eval` by --model and --rollouts"
+        )
     return found
 
 
@@ -79,20 +82,21 @@ def analyze_recordings(recordings: Sequence[Recording], inquiry: Inquiry, *, fol
     """Ask every checkpoint about its rollouts, print what was found and write it into the folder."""
     if not folder.is_dir():
         raise InputError(f"the folder '{folder}' does not exist: make it or give another --out")
-    entropies = folder / _ENTROPIES
-    entropies.unlink(missing_ok=True)
+    entropies, aside = folder / _ENTROPIES, JsonLines(folder / f".{_ENTROPIES}.partial")
+    aside.cut_back(0)
     phases = []
     with progress_bar() as watcher:
         for asked in recordings:
             records = _drawn(asked.records, inquiry)
             played = _played(asked, records, inquiry.temperature, watcher)
             phases.append(played)
-            _write_entropies(JsonLines(entropies), records, played.scored)
+            _write_entropies(aside, records, played.scored)
     found = behaviour(phases, seed=inquiry.seed)
     shown = tables(found)
     analysis = folder / "analysis.json"
     result = asdict(inquiry) | asdict(found) | {"tables": [asdict(table) for table in shown]}
     _replace(analysis, json.dumps(result, indent=1) + "\n")
+    aside.path.replace(entropies)
     for table in shown:
         _show(table)
     _warn(found)
