@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from rstar2.config import RunConfig, load_config
+from rstar2.config import RunConfig, dump_config, load_config
 from rstar2.errors import InfrastructureError, InputError
-from rstar2.reproduction.arms import first_stage_alone
+from rstar2.reproduction.arms import arms_of, chosen, first_stage_alone
 from rstar2.reproduction.campaign import DONE
-from rstar2.reproduction.trials import Trial
+from rstar2.reproduction.trials import Trial, trials_of
 from rstar2.verbs import reproduce as verb
 
 Holder = Callable[[Path], AbstractContextManager["subprocess.Popen[bytes]"]]
@@ -122,3 +122,15 @@ def test_a_second_campaign_in_the_same_folder_is_refused(
     ):
         play(config, tmp_path)
     assert not (tmp_path / "results.md").exists()
+
+
+def test_the_page_of_a_finished_campaign_needs_no_right_to_write_there(
+    config: RunConfig, tmp_path: Path, another_process_in: Holder
+) -> None:
+    arms = chosen(arms_of(config), ["random", "topk"])
+    for trial in trials_of(arms, range(1)):
+        leave_results(trial, tmp_path / "runs")
+    (tmp_path / "runs" / "config.toml").write_text(dump_config(config))
+    with another_process_in(tmp_path / "runs"):
+        play(config, tmp_path)
+    assert "RoC, cleanest first" in (tmp_path / "results.md").read_text()

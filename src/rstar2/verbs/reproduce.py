@@ -1,6 +1,7 @@
 """`rstar2 reproduce`: run every arm for every seed, then write what came of it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,8 +26,8 @@ def reproduce(
 ) -> None:
     """Run what is missing below `root`; first, and after each trial, write `page`, its numbers and pictures.
 
-    No names are all arms. A `root` that holds another config's trials is refused, or that another process
-    writes.
+    No names are all arms. A `root` that holds another config's trials is refused, or where another process
+    runs some; one in which all are done may be one that can only be read.
     """
     if not config.stages:
         raise InputError("there are no RL stages to compare: give a config that has some")
@@ -39,9 +40,12 @@ def reproduce(
     arms = arms_of(config)
     arms = chosen(arms, names or [arm.name for arm in arms])
     trials = trials_of(arms, range(num_seeds))
-    with alone_in(root, deed="reproduces in", option="--to"):
-        path = _claim(root, config)
+    path = root / "config.toml"
+    is_finished = _holds(path, config) and all(trial.is_done(root) for trial in trials)
+    with nullcontext() if is_finished else alone_in(root, deed="reproduces in", option="--to"):
         check_writable(page, option="--page")
+        if not path.exists():
+            _save(config, path)
         _run(trials, path, root, num_at_once, on_new=lambda: _write(page, arms, trials, root, command))
     console.print(f"{page} is written, its numbers and pictures beside it", soft_wrap=True)
 
@@ -77,15 +81,18 @@ def _write(page: Path, arms: Sequence[Arm], trials: Sequence[Trial], root: Path,
         write_page(page, outcomes, titles, command=command, pictures=pictures)
 
 
-def _claim(root: Path, config: RunConfig) -> Path:
-    """The resolved config in the folder of the trials, where each of them finds it."""
-    path = root / "config.toml"
-    if path.exists():
-        if load_config(path) != config:
-            raise InputError(f"'{root}' holds trials of another config: give another --to, or delete it")
-        return path
+def _holds(path: Path, config: RunConfig) -> bool:
+    """Whether trials of this config were begun there; InputError if they are another one's."""
+    if not path.exists():
+        return False
+    if load_config(path) != config:
+        raise InputError(f"'{path.parent}' holds trials of another config: give another --to, or delete it")
+    return True
+
+
+def _save(config: RunConfig, path: Path) -> None:
+    """Where each of the trials finds it."""
     try:
         path.write_text(dump_config(config), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"'{root}' cannot be written ({error}): give another --to") from error
-    return path
+        raise InputError(f"'{path.parent}' cannot be written ({error}): give another --to") from error
