@@ -33,3 +33,8 @@ def test_a_letter_is_read_in_any_dress(text):
 )
 def test_what_is_not_one_letter_is_none(text):
     assert choice_letter(text) is None
+
+
+def test_a_long_answer_is_no_letter_whatever_it_is_made_of():
+    assert choice_letter("A" + ")" * 100_000 + "x") is None
+    assert choice_letter("(" + " " * 100_000 + "A") is None
