@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rstar2 import checkpoint
 from rstar2.config import RunConfig, parse_config
 from rstar2.engines.scripted import ScriptedEngine
 from rstar2.ports import Objective, OptimizerKind, WeightChannel
@@ -310,6 +311,42 @@ def test_a_run_killed_while_it_tries_problems_for_mastery_goes_on_with_the_batch
     assert tried(resumed) == played_again
     assert untimed(tmp_path / "run") == untimed(folder)
     assert json.dumps(told) == json.dumps(learner.told)
+
+
+@pytest.mark.parametrize(("phase", "name"), [(1, "sft"), (2, "rl1"), (4, "rl2")])
+def test_a_run_killed_in_an_evaluation_repeats_the_evaluation_and_no_step(
+    template: Template, whole: Whole, tmp_path: Path, phase: int, name: str
+) -> None:
+    folder, learner, _ = whole
+    go = partial(run, template, tmp_path / "run", checkpoint_every_s=1e9)
+    with pytest.raises(Killed):
+        go(Life(last_rollout=f"evaluation/{name}/p5/0"))
+    saved = checkpoint.latest(tmp_path / "run" / "checkpoints")
+    assert saved is not None
+    num_steps = untimed(folder)[1][phase]["steps"]
+    assert (saved.state["phase"], saved.state["step"]) == (phase, num_steps)
+    resumed = Life()
+    told = go(resumed).told
+    assert resumed.rollouts[0] == f"evaluation/{name}/p5/0"
+    assert untimed(tmp_path / "run") == untimed(folder)
+    assert json.dumps(told) == json.dumps(learner.told)
+
+
+@pytest.mark.parametrize("checkpoint_every_s", [0.0, 1e9])
+def test_no_checkpoint_is_written_over(
+    template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint_every_s: float
+) -> None:
+    numbers: list[int] = []
+    write = checkpoint.write
+
+    def noting(folder: Path, *, step: int, **rest: Any) -> Path:
+        if folder.name == "checkpoints":
+            numbers.append(step)
+        return write(folder, step=step, **rest)
+
+    monkeypatch.setattr(checkpoint, "write", noting)
+    run(template, tmp_path / "run", Life(), checkpoint_every_s=checkpoint_every_s)
+    assert numbers == sorted(set(numbers))
 
 
 def test_a_finished_run_started_again_does_nothing(template: Template, whole: Whole) -> None:

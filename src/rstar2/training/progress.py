@@ -1,7 +1,8 @@
 """Where a run is: what it decided so far, saved together with the learner's weights.
 
-A checkpoint is written at every phase boundary, and within a phase after the first step, or batch of probed
-problems, that ends `run.checkpoint_every_s` seconds or more after the last checkpoint.
+A checkpoint is written at every phase boundary, before every evaluation of what a phase learned, and within a
+phase after the first step, or batch of probed problems, that ends `run.checkpoint_every_s` seconds or more
+after the last checkpoint.
 """
 
 import time
@@ -27,6 +28,13 @@ class Progress:
         )
         self._parts = parts
         self._clock_s = self._saved_at_s = time.monotonic()
+        self._saved_number = -1
+        """Of the newest checkpoint; -1 for none."""
+
+    @property
+    def _number(self) -> int:
+        """Of a checkpoint of this state: higher after a step, a boundary, or a batch of probed problems."""
+        return self.state.total_steps + self.state.phase + self.state.num_probes
 
     @property
     def phase_wall_s(self) -> float:
@@ -39,7 +47,7 @@ class Progress:
         found = checkpoint.latest(parts.folder / "checkpoints")
         if found is not None:
             parts.learner.restore(found.path)
-            self.state = RunState.from_json(found.state)
+            self.state, self._saved_number = RunState.from_json(found.state), found.step
             parts.lengths.restore(self.state.lengths)
             parts.watcher.line(f"resumed after {self.state.total_steps} steps")
         self.records.cut_back(self.state)
@@ -67,18 +75,22 @@ class Progress:
             await self.save()
 
     async def save(self) -> None:
-        """Write a checkpoint; engines may play on meanwhile, but nobody may learn."""
-        state, parts = self.state, self._parts
+        """Write a checkpoint, unless nothing was learned or decided since the newest one.
+
+        Engines may play on meanwhile, but nobody may learn.
+        """
+        state, parts, number = self.state, self._parts, self._number
+        if number == self._saved_number:
+            return
         state.phase_wall_s, self._clock_s = self.phase_wall_s, time.monotonic()
         state.lengths = parts.lengths.to_json()
         self.records.note_lengths(state)
         await in_thread(
             checkpoint.write,
             parts.folder / "checkpoints",
-            # No two saves share a number: between them lies a step, a boundary or a batch of probed problems.
-            step=state.total_steps + state.phase + state.num_probes,
+            step=number,
             state=state.to_json(),
             save=parts.learner.save,
             keep=parts.config.run.keep_checkpoints,
         )
-        self._saved_at_s = time.monotonic()
+        self._saved_at_s, self._saved_number = time.monotonic(), number

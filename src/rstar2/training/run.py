@@ -1,6 +1,6 @@
 """A run from start to end, or from where it was stopped: base, SFT, the RL stages, an evaluation of each.
 
-    phase:   prepare -> step, step, ... -> export -> evaluate -> summary row
+    phase:   prepare -> step, step, ... -> save -> export -> evaluate -> summary row -> save
     disk:    checkpoints/ (progress.py), files for readers (records.py), models/
 
 The steps themselves: supervised.py for base and SFT, reinforce.py for the stages.
@@ -59,18 +59,22 @@ class TrainingRun:
         return self._progress.write_summary()
 
     async def _run_phase(self, name: str) -> None:
-        parts = self.parts
-        await parts.rest()
+        await self.parts.rest()
+        await self._learn(name)
+        self.parts.export(self.parts.folder / "models" / name)
+        await self._evaluate(name)
+
+    async def _learn(self, name: str) -> None:
+        """Take the phase's steps, and save what came of them: an evaluation may take hours, and be killed."""
         if name == "base":
             await self._pretrain()
-        elif name == "sft":
-            samples_of, steps = sft_samples(parts)
+            return  # it saves what it trained, and there is nothing to save of a base that was given
+        if name == "sft":
+            samples_of, steps = sft_samples(self.parts)
             await self._supervise("sft", samples_of, steps=steps)
         else:
-            stage = parts.config.stages[self.state.phase - 2]
-            await self._reinforce(stage)
-        parts.export(parts.folder / "models" / name)
-        await self._evaluate(name)
+            await self._reinforce(self.parts.config.stages[self.state.phase - 2])
+        await self._progress.save()
 
     async def _pretrain(self) -> None:
         """Pre-train the tiny base, or take it from the cache; a given base needs nothing."""
