@@ -32,8 +32,8 @@ class RunSection(Section):
     """Engine steps between a tool call and its delivery when `reproducible`; long enough to hide it."""
     keep_checkpoints: int = Field(2, ge=1)
     checkpoint_every_s: float = Field(20.0, ge=0)
-    """From a save to the next, which comes when the step under way has ended; 0 saves after every step. A kill
-    loses about so much work at most, and the step or evaluation under way, which is done again."""
+    """From a save to the next, which comes when the step under way has ended; 0 saves after every step. A
+    kill loses about so much work at most, and the step or evaluation under way, which is done again."""
     save_rollouts: int = Field(32, ge=0)
     """Rollouts per step that are kept as readable text for the report."""
 
