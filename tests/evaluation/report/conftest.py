@@ -49,7 +49,8 @@ class Tab:
                 await asyncio.sleep(0.05)
 
     async def press(self, key: str) -> None:
-        text = {"text": key} if len(key) == 1 else {}
+        typed = {"Enter": "\r"}.get(key, key)
+        text = {"text": typed} if len(typed) == 1 else {}
         await self._do("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         await self._do("Input.dispatchKeyEvent", type="keyUp", key=key)
 

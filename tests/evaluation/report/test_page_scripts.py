@@ -15,6 +15,9 @@ pytestmark = pytest.mark.integration
 FIRST_STEP = {"phase": "rl1", "step": 1, "reward": 0.5, "generate_s": 1.0, "learn_s": 1.0}
 
 
+FOCUSED = "(document.activeElement.title || document.activeElement.tagName)"
+
+
 def rollout(problem: str, index: int, *, step: int = 1, occasion: int = 0) -> dict[str, Any]:
     """Every second one is right, the first two are kept."""
     return {
@@ -59,5 +62,37 @@ def test_two_groups_of_one_problem_stand_apart_and_each_square_leads_to_its_own_
         await tab.js("step(-Infinity)")
         visited = [await tab.js("step(1), current") for _ in range(15)]
         assert len(set(visited)) == 15, "arrow down comes past every rollout once"
+
+    look_at(page.as_uri(), with_tab, look)
+
+
+def test_the_keyboard_stays_where_it_was_when_what_it_changed_is_drawn_anew(tmp_path, with_tab):
+    steps = (1, 2, 3, 4)
+    metrics = [FIRST_STEP | {"step": step} for step in steps]
+    rollouts = [rollout("a", i, step=step) for step in steps for i in range(4)]
+    page = write_report(write_run(tmp_path / "run", metrics, rollouts))
+
+    async def look(tab: Any) -> None:
+        async def enter() -> Any:
+            await tab.press("Enter")
+            return await tab.js(f"[document.querySelector('#groups-step select').value, {FOCUSED}]")
+
+        await tab.js("document.querySelector('#groups-step button').focus()")
+        assert await enter() == ["rl1, step 3", "earlier step"]
+        assert await enter() == ["rl1, step 2", "earlier step"]
+        assert await enter() == ["rl1, step 1", "SELECT"], "at the first step there is no earlier one"
+
+    look_at(page.as_uri(), with_tab, look)
+
+
+def test_a_neighbour_that_is_drawn_anew_takes_no_focus_away(tmp_path, with_tab):
+    page = write_report(write_run(tmp_path / "run", [FIRST_STEP], [rollout("a", i) for i in range(4)]))
+
+    async def look(tab: Any) -> None:
+        await tab.js("at('search').focus()")
+        await tab.js("wanted.outcome = outcomes.right, drawRollouts()")
+        assert await tab.js("document.activeElement.id") == "search"
+        labels = await tab.js("[...at('filters').children].map((label) => label.firstChild.data ?? 'colour')")
+        assert labels == ["phase", "step", "task", "outcome", "RoC", "length", "order", "text", "colour"]
 
     look_at(page.as_uri(), with_tab, look)

@@ -17,7 +17,8 @@ const scrolling = (label, ...children) =>
 const note = (text) => el("p", { class: "note" }, text);
 
 // Show `entries`, each [key, content, build], as the children of a node. What has not changed stays as it is,
-// with its focus and its scrolled place: a live page draws itself again and again.
+// with its focus and its scrolled place: a live page draws itself again and again. What is built anew takes the
+// focus over.
 function show(parent, entries) {
   const old = new Map([...parent.children].map((node) => [node.dataset.key, node]));
   const nodes = entries.map(([key, content, build]) => {
@@ -27,13 +28,28 @@ function show(parent, entries) {
     const node = build(content);
     node.dataset.key = key;
     node.signature = signature;
-    if (known?.contains(document.activeElement))
-      queueMicrotask(() => (node.querySelector("[tabindex]") ?? node).focus());
+    if (known?.contains(document.activeElement)) {
+      const place = focusable(known).indexOf(document.activeElement);
+      queueMicrotask(() => focusOn(focusable(node), place));
+    }
     return node;
   });
-  const isSame =
-    nodes.length === parent.children.length && nodes.every((node, n) => node === parent.children[n]);
-  if (!isSame) parent.replaceChildren(...nodes);
+  const shown = new Set(nodes);
+  for (const node of [...parent.children]) if (!shown.has(node)) node.remove();
+  // One by one: a node that is taken out and put back loses its focus.
+  nodes.forEach((node, n) => {
+    if (parent.children[n] !== node) parent.insertBefore(node, parent.children[n] ?? null);
+  });
+}
+
+const focusable = (node) =>
+  [node, ...node.querySelectorAll("*")].filter((inner) =>
+    inner.matches("a[href], button, input, select, summary, [tabindex]"),
+  );
+
+function focusOn(nodes, place) {
+  const wanted = nodes[place]?.disabled ? undefined : nodes[place];
+  (wanted ?? nodes.find((node) => !node.disabled))?.focus();
 }
 
 // A labelled choice. `options` maps what is shown to what it means; `value` is the meaning of the present one.
