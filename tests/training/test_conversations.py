@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,72 @@ def test_a_line_that_is_no_conversation_is_named_by_its_number(tmp_path: Path, l
     path = write(tmp_path, json.dumps({"messages": MESSAGES}), line)
     with pytest.raises(DataError, match=r"sft\.jsonl:2: "):
         read_conversations(path)
+
+
+CALL = {"name": "add", "arguments": '{"a": 1}'}
+
+
+def told(*middle: Mapping[str, object]) -> str:
+    """A line with these messages between a question and an answer."""
+    return json.dumps({"messages": [MESSAGES[0], *middle, MESSAGES[1]]})
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (json.dumps({"messages": MESSAGES[::-1]}), "it begins with assistant: put the system or user"),
+        (told({"role": "user"}), "message 2, user: content is None, no text; write a text or delete"),
+        (told({"role": "tool", "content": None}), "message 2, tool: content is None, no text"),
+        (
+            told({"role": "user", "content": {"text": "q"}}),
+            "message 2, user: content is {'text': 'q'}, no text",
+        ),
+        (told({"role": "assistant", "reasoning_content": 7}), "message 2, assistant: reasoning_content is 7"),
+        (
+            told({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}),
+            "part .* is no text; leave",
+        ),
+        (told({"role": "user", "content": ["q"]}), "message 2: the part 'q' is no text"),
+        (
+            told({"role": "assistant", "tool_calls": [{"id": "x"}]}),
+            "message 2, assistant: tool_calls must be",
+        ),
+        (
+            told({"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}),
+            "tool_calls must be a list",
+        ),
+        (told({"role": "assistant", "tool_calls": {"function": CALL}}), "tool_calls must be a list"),
+        (told({"role": ["user"], "content": "q"}), "roles must be"),
+        (told({"role": "user", "content": "\ud835"}), "surrogates not allowed"),
+    ],
+)
+def test_what_no_template_can_render_is_refused_when_it_is_read(
+    tmp_path: Path, line: str, complaint: str
+) -> None:
+    with pytest.raises(DataError, match=rf"sft\.jsonl:1: .*{complaint}"):
+        read_conversations(write(tmp_path, line))
+
+
+def test_bytes_that_are_no_text_are_named_by_their_line(tmp_path: Path) -> None:
+    path = write(tmp_path, told())
+    path.write_bytes(path.read_bytes() + b'{"messages": "\xff"}')
+    with pytest.raises(DataError, match=r"sft\.jsonl:2: .*can't decode"):
+        read_conversations(path)
+
+
+def test_text_parts_are_one_text(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "on"}, {"type": "text", "text": "e"}]
+    (read,) = read_conversations(write(tmp_path, told({"role": "user", "content": parts})))
+    assert read.messages[1] == {"role": "user", "content": "one"}
+
+
+@pytest.mark.parametrize("call", [{"id": "x", "type": "function", "function": CALL}, CALL])
+def test_calls_are_read_in_both_spellings_and_need_no_content(
+    tmp_path: Path, call: dict[str, object]
+) -> None:
+    silent = {"role": "assistant", "content": None, "reasoning_content": None, "tool_calls": [call]}
+    (read,) = read_conversations(write(tmp_path, told(silent, {"role": "tool", "content": "2"})))
+    assert read.messages[1] == silent
 
 
 def test_a_missing_and_an_empty_file_are_errors_of_the_input(tmp_path: Path) -> None:
