@@ -96,3 +96,31 @@ def test_a_neighbour_that_is_drawn_anew_takes_no_focus_away(tmp_path, with_tab):
         assert labels == ["phase", "step", "task", "outcome", "RoC", "length", "order", "text", "colour"]
 
     look_at(page.as_uri(), with_tab, look)
+
+
+def test_the_box_says_whether_tokens_are_coloured_also_after_a_link(tmp_path, with_tab):
+    page = write_report(write_run(tmp_path / "run", [FIRST_STEP], [rollout("a", i) for i in range(4)]))
+
+    async def look(tab: Any) -> None:
+        await tab.press("e")
+        await tab.js("wanted.outcome = outcomes.right, drawRollouts()")
+        await tab.js("location.hash = '#/rl1/1/a/0'")
+        await tab.until("current === 'rl1/1/a/0'")
+        assert await tab.js("[isColoured, at('entropy').checked]") == [True, True]
+        await tab.press("e")
+        assert await tab.js("[isColoured, at('entropy').checked]") == [False, False]
+
+    look_at(page.as_uri(), with_tab, look)
+
+
+def test_an_address_that_names_nothing_is_passed_over(tmp_path, with_tab):
+    page = write_report(write_run(tmp_path / "run", [FIRST_STEP], [rollout("a", i) for i in range(4)]))
+
+    async def look(tab: Any) -> None:
+        assert await tab.js("found.length") == 4
+        await tab.js("location.hash = '#/50%'")
+        await tab.until("location.hash === '#/50%'")
+        await tab.js("location.hash = '#/rl1/1/a/2'")
+        await tab.until("current === 'rl1/1/a/2'")
+
+    look_at(page.as_uri() + "#100%", with_tab, look)

@@ -89,6 +89,7 @@ function legend(c) {
 
 function entropyToggle() {
   const box = el("input", { type: "checkbox", id: "entropy" });
+  box.checked = isColoured;
   box.addEventListener("change", () => {
     isColoured = box.checked;
     drawRollouts();

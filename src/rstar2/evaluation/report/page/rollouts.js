@@ -177,9 +177,18 @@ function step(by) {
   remember(c);
 }
 
+// What the address names, as it was before it was encoded; nothing if somebody wrote it by hand and wrongly.
+function addressed() {
+  try {
+    return decodeURI(location.hash);
+  } catch {
+    return "";
+  }
+}
+
 // Show the rollout that the address names; filters that hide it are taken back.
 function openLink() {
-  const [, number, id] = decodeURI(location.hash).match(/^#(\d*)\/(.+)$/) ?? [];
+  const [, number, id] = addressed().match(/^#(\d*)\/(.+)$/) ?? [];
   const run = runs[Number(number || 0)],
     c = run && conversationsOf(run).find((c) => c.id === id);
   if (!c) return;
