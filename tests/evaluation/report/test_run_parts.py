@@ -33,7 +33,6 @@ def test_numbers_arrive_as_they_are_in_the_summary(run):
     assert parts["phases"] == [
         ["rl1", "2", "75.0%", "50-100%", "12.5%", "0.0%", "1.50", "100", "2.0%", "12 s"]
     ]
-    assert parts["about"]["subtitle"] == "seed 3, 2 optimizer steps, 1.5 minutes"
     assert parts["about"]["roc"] == {"mode": "topk"}
     assert parts["about"]["config"] == '[roc]\nmode = "topk"\n'
 
@@ -45,6 +44,21 @@ def test_a_run_that_has_just_begun_has_its_first_curve(tmp_path):
     assert [chart["title"] for chart in json.loads(parts["charts"])] == ["Pre-training loss"]
     assert json.loads(parts["about"])["subtitle"] == "1 optimizer steps so far"
     assert not [name for name in parts if name.startswith("rollouts/")]
+
+
+def test_time_is_that_of_the_whole_run_only_when_all_of_its_phases_have_ended(run, summary):
+    (row,) = summary["stages"]
+    (run / "config.toml").write_text('[[stages]]\nname = "rl1"\n[[stages]]\nname = "rl2"\n')
+
+    def subtitle(*ended: str) -> str:
+        stages = [row | {"name": name} for name in ended]
+        (run / "summary.json").write_text(json.dumps(summary | {"stages": stages}))
+        return str(json.loads(RunParts(run).read()["about"])["subtitle"])
+
+    so_far = "seed 3, 2 optimizer steps so far, 1.5 minutes in finished phases"
+    assert subtitle("base") == so_far
+    assert subtitle("base", "sft", "rl1") == so_far
+    assert subtitle("base", "sft", "rl1", "rl2") == "seed 3, 2 optimizer steps, 1.5 minutes"
 
 
 def test_a_run_that_goes_on_changes_only_what_is_new(run):

@@ -67,11 +67,12 @@ class RunParts:
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def _about(self, summary: Mapping[str, Any], *, num_steps: int) -> dict[str, Any]:
+        config = tomllib.loads(self.config)
         return {
             "name": self.folder.resolve().name,
-            "subtitle": _subtitle(summary, num_steps=num_steps),
+            "subtitle": _subtitle(summary, config, num_steps=num_steps),
             "config": self.config,
-            "roc": tomllib.loads(self.config).get("roc", {}),
+            "roc": config.get("roc", {}),
         }
 
     def _shown_rollouts(self, room: int) -> Iterator[tuple[str, str]]:
@@ -142,11 +143,15 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _subtitle(summary: Mapping[str, Any], *, num_steps: int) -> str:
+def _subtitle(summary: Mapping[str, Any], config: Mapping[str, Any], *, num_steps: int) -> str:
+    """Steps are counted as they are taken, time when a phase has ended: together only if all have."""
     if "seed" not in summary:
         return f"{num_steps} optimizer steps so far"
-    minutes = summary["wall_s"] / 60
-    return f"seed {summary['seed']}, {num_steps} optimizer steps, {minutes:.1f} minutes"
+    phases = ["base", "sft", *(stage["name"] for stage in config.get("stages", []))]
+    seed, minutes = f"seed {summary['seed']}", f"{summary['wall_s'] / 60:.1f} minutes"
+    if len(summary["stages"]) < len(phases):
+        return f"{seed}, {num_steps} optimizer steps so far, {minutes} in finished phases"
+    return f"{seed}, {num_steps} optimizer steps, {minutes}"
 
 
 def json_text(part: object) -> str:
