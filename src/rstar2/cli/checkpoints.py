@@ -188,6 +188,7 @@ def serve(
         "evaluation.max_response_tokens": max_tokens,
         "evaluation.max_turns": max_turns,
         "run.reproducible": False,  # clients come when they come: a fixed delivery would only delay results
+        "rollout.policy": "least_inflight_sticky",  # ours learns from rollouts with one limit, and for good
     }
     resolved = playing_config(model, config, options, overrides or ())
     from rstar2.verbs.serve import Listening, serve
