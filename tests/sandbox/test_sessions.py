@@ -448,7 +448,7 @@ def test_a_session_that_cannot_be_started_gives_its_place_back(
     with monkeypatch.context() as patch:
         patch.setattr(os, "memfd_create", no_memory_file)
         for _ in range(3):
-            with pytest.raises(OSError, match="too many"):
+            with pytest.raises(SandboxError, match="too many"):
                 runner.run(pool.run_cell("a", Program(code="1")))
     assert (pool.num_live, len(psutil.Process().children(recursive=True))) == (0, num_processes)
     assert runner.run(pool.run_cell("a", Program(code="1"))).value == "1"

@@ -16,6 +16,9 @@ from rstar2.types import Program, ToolResult, ToolStatus
 LARGEST_FILE_BYTES = 16 << 20
 """A program that writes more than this to a stream, or to any file, is refused the rest."""
 
+_APPENDED = (wire.STDOUT, wire.STDERR)
+"""So that the processes of one program do not overwrite each other's output."""
+
 _LONGEST_CHARACTER_BYTES = 4
 
 
@@ -24,17 +27,17 @@ class Capture:
 
     def __init__(self, program: Program, *, has_files: bool | None = None) -> None:
         """`has_files`: also descriptors for files; by default only if the program has any."""
-        self.fds = [
-            os.memfd_create("code"),
-            os.memfd_create("stdin"),
-            _appended_file(),
-            _appended_file(),
-            os.memfd_create("report"),
-        ]
-        _, _, self._stdout, self._stderr, self._report = self.fds
-        if has_files if has_files is not None else program.files or program.fetch_files:
-            self.fds += [os.memfd_create("files"), os.memfd_create("fetched")]
-        self._fill(program)
+        needs_files = has_files if has_files is not None else program.files or program.fetch_files
+        self.fds: list[int] = []
+        try:
+            for number in range(wire.LINE if needs_files else wire.FILES):
+                self.fds.append(os.memfd_create("call"))
+                if number in _APPENDED:
+                    fcntl.fcntl(self.fds[number], fcntl.F_SETFL, os.O_APPEND)
+            self._fill(program)
+        except BaseException:  # out of descriptors, say
+            self.close()
+            raise
 
     def renew(self, program: Program) -> None:
         """Make it that of the next cell of a session; what wrote to it may go on writing."""
@@ -66,8 +69,8 @@ class Capture:
 
     def result(self, reply: Reply) -> ToolResult:
         """What the program wrote, joined with what the zygote saw of its end."""
-        stdout, stdout_is_cut = both_ends(self._stdout, self._keep_chars)
-        stderr, stderr_is_cut = both_ends(self._stderr, self._keep_chars)
+        stdout, stdout_is_cut = both_ends(self.fds[wire.STDOUT], self._keep_chars)
+        stderr, stderr_is_cut = both_ends(self.fds[wire.STDERR], self._keep_chars)
         value, value_is_cut = self._value()
         status = self._status(reply, stdout_is_cut or stderr_is_cut or value_is_cut)
         was_stopped = reply.ending is not Ending.EXITED or self._is_overfull()
@@ -98,7 +101,7 @@ class Capture:
         """The program's last expression, if it reports one, and whether it was too long."""
         if self._report_kind() != REPORT_VALUE:
             return None, False
-        return both_ends(self._report, self._keep_chars, start=len(REPORT_VALUE))
+        return both_ends(self.fds[wire.REPORT], self._keep_chars, start=len(REPORT_VALUE))
 
     def _fetched_files(self) -> tuple[tuple[str, bytes], ...]:
         """Those that are there, of those that were asked for."""
@@ -107,10 +110,10 @@ class Capture:
         return tuple((path, there[path]) for path in self._fetch_files if path in there)
 
     def _report_kind(self) -> bytes:
-        return os.pread(self._report, 1, 0)
+        return os.pread(self.fds[wire.REPORT], 1, 0)
 
     def _is_overfull(self) -> bool:
-        return any(os.fstat(fd).st_size >= LARGEST_FILE_BYTES for fd in (self._stdout, self._stderr))
+        return any(os.fstat(self.fds[number]).st_size >= LARGEST_FILE_BYTES for number in _APPENDED)
 
 
 def both_ends(fd: int, keep_chars: int, *, start: int = 0) -> tuple[str, bool]:
@@ -144,10 +147,3 @@ def _write(fd: int, content: bytes) -> None:
     num_written = 0
     while num_written < len(content):
         num_written += os.pwrite(fd, content[num_written:], num_written)
-
-
-def _appended_file() -> int:
-    """Appended to, so that the processes of one program do not overwrite each other's output."""
-    fd = os.memfd_create("output")
-    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
-    return fd

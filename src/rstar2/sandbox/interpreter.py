@@ -51,7 +51,11 @@ class Interpreter:
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self._capture = Capture(Program(code=""), has_files=True)
-        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:  # out of descriptors
+            self._capture.close()
+            raise
         self._line.setblocking(False)
         request = Request(
             time_limit_s=_LONGEST_LIFE_S,

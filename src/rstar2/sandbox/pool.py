@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from rstar2.errors import InputError, SandboxError
-from rstar2.sandbox import cgroup
+from rstar2.sandbox import cgroup, descriptors
 from rstar2.sandbox.capture import LARGEST_FILE_BYTES, Capture
 from rstar2.sandbox.jail import MOST_WORKERS, Isolation
 from rstar2.sandbox.nursery import Nursery
@@ -74,10 +74,12 @@ class WorkerPool:
 
     async def __aenter__(self) -> Self:
         cgroup.remove_groups()  # of pools that were killed, mother and all
+        descriptors.allow_many()
         try:
-            for outcome in await asyncio.gather(*map(self._fill, self._places), return_exceptions=True):
-                if isinstance(outcome, BaseException):
-                    raise outcome
+            with descriptors.lack_is_told():
+                for outcome in await asyncio.gather(*map(self._fill, self._places), return_exceptions=True):
+                    if isinstance(outcome, BaseException):
+                        raise outcome
         except BaseException:
             await self.close()
             raise
@@ -89,12 +91,13 @@ class WorkerPool:
         await self.close()
 
     async def run(self, program: Program) -> ToolResult:
-        """Run it in the next free slot; SandboxError if two workers in a row died of something."""
+        """Run it in the next free slot; SandboxError if the sandbox failed, twice if it was a worker."""
         async with self._permits:
             youth = await self._turnstile.enter()
             number = heapq.heappop(self._idle)
             try:
-                return await self._run_at(self._places[number], program)
+                with descriptors.lack_is_told():
+                    return await self._run_at(self._places[number], program)
             finally:
                 heapq.heappush(self._idle, number)
                 youth.end()

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from rstar2.errors import InputError
+from rstar2.sandbox import descriptors
 from rstar2.sandbox.history import NEXT, CellResult, Place, SessionsFull, bytes_to_remember
 from rstar2.sandbox.interpreter import Interpreter
 from rstar2.sandbox.jail import MOST_WORKERS
@@ -88,7 +89,8 @@ class SessionPool:
             self._stop_timer(session_id)
             try:
                 async with self._permits:
-                    return await self._run(session, program, place)
+                    with descriptors.lack_is_told():
+                        return await self._run(session, program, place)
             finally:
                 self._start_timer(session_id, session)
 

@@ -4,6 +4,7 @@ At most one call at a time. Invariant: the future of a call is always resolved, 
 """
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -39,9 +40,11 @@ class Slot:
     async def connect(cls, channel: socket.socket) -> "Slot":
         """Wait until the zygote at the other end is ready; SandboxError with its reason if it refuses."""
         await readable(channel.fileno())
-        message, fds, _, _ = socket.recv_fds(channel, _LARGEST_MESSAGE_BYTES, 1)
+        message, fds, flags, _ = socket.recv_fds(channel, _LARGEST_MESSAGE_BYTES, 1)
         if not message:
             raise SlotDied("a sandbox worker died before it was ready")
+        if flags & socket.MSG_CTRUNC:  # it came with a descriptor that we have no room for
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if not fds:
             raise SandboxError(message.decode())
         return cls(channel, fds[0])
