@@ -220,6 +220,23 @@ def test_a_zygote_that_hangs_is_taken_for_dead(
     assert runner.run(scenario()).value == "7"
 
 
+@pytest.mark.parametrize("code", ["1", "while True: pass"])
+def test_a_child_that_never_began_is_tried_again_however_the_call_before_it_ended(
+    runner: asyncio.Runner, code: str
+) -> None:
+    async def scenario() -> tuple[ToolResult, int]:
+        before = set(_zygotes())
+        async with WorkerPool(num_workers=1, libraries=()) as pool:
+            await pool.run(Program(code=code, time_limit_s=0.2))
+            (zygote,) = set(_zygotes()) - before
+            too_few = (64, 64)  # for a child to put its descriptors in order, before its program begins
+            zygote.rlimit(psutil.RLIMIT_NOFILE, too_few)
+            return await pool.run(Program(code="6 * 7")), pool.num_retries
+
+    result, num_retries = runner.run(scenario())
+    assert (result.value, num_retries) == ("42", 1)
+
+
 def test_a_call_whose_zygotes_keep_dying_raises(runner: asyncio.Runner, pool: WorkerPool) -> None:
     async def killer() -> None:
         while True:
