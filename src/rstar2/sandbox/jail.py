@@ -218,12 +218,13 @@ class SealedJail(OpenJail):
             self._memory.forget_kills()
 
     def is_clean(self) -> bool:
-        """A mode or an owner changed on a private folder itself would reach the next call as well."""
+        """A mode, an owner or times of a private folder itself would reach the next call as well."""
         for folder in self._folders:  # few objects: this is done after each call
             if os.stat(folder).st_mode & 0o7777 != 0o700 or (
                 os.listdir(folder) and not _emptied(Path(folder))
             ):
                 return False
+            os.utime(folder, (0, 0))
         return True
 
 
