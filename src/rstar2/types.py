@@ -303,10 +303,17 @@ class EngineLoad:
     """Tokens whose keys and values are there now, of running rollouts and of kept prefixes."""
     num_steps: int = 0
     """Forwards with the present weights in which rows decoded: tokens of a row that ran throughout."""
+    context_tokens: int | None = None
+    """Most that one rollout may come to, where that is less than all the room."""
 
     @property
     def kv_tokens_free(self) -> int:
         return self.kv_tokens_total - self.kv_tokens_reserved
+
+    @property
+    def max_total_tokens(self) -> int:
+        """Of the longest request that is not refused."""
+        return self.kv_tokens_total if self.context_tokens is None else self.context_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

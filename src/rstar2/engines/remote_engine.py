@@ -96,6 +96,7 @@ class RemoteEngine:
             num_running=len(self._tokens_at_end),
             num_waiting=len(self._turns) - len(self._tokens_at_end),
             version=0,
+            context_tokens=self._max_total_tokens,
         )
 
     async def generate(self, request: GenerationRequest) -> Generation:

@@ -77,6 +77,7 @@ class VllmEngine:
             num_waiting=num_turns - num_running,
             num_steps=statistics.totals.decode_steps - self._steps_before_adoption,
             version=self._version,
+            context_tokens=self._core.max_total_tokens,
         )
 
     async def generate(self, request: GenerationRequest) -> Generation:

@@ -66,13 +66,13 @@ def served_by(players: Players, config: RunConfig, *, with_tools: bool, read: Re
         max_turns=config.evaluation.max_turns,
         tool_response_chars=config.protocol.tool_response_chars,
     )
-    most_kv_tokens = max(load.kv_tokens_total for load in players.dispatcher.loads())
+    max_total_tokens = max(load.max_total_tokens for load in players.dispatcher.loads())
     return Served(
         name=config.model.base,
         template=players.template,
         engines=players.engines,
         dispatcher=players.dispatcher,
-        context_tokens=min(max_positions(config.model.base), most_kv_tokens),
+        context_tokens=min(max_positions(config.model.base), max_total_tokens),
         max_tokens=config.evaluation.max_response_tokens,
         agent=agent if with_tools else None,
         read=read,
