@@ -24,6 +24,7 @@ from rstar2.rollout.simulation.traces import read_traces
 from rstar2.tools import Registry
 from rstar2.tools.python_code import ProgramLimits, python_tool
 from rstar2.training.parts import Parts, SilentWatcher
+from rstar2.training.progress import CHANGES_FILE
 from rstar2.training.run import TrainingRun
 from rstar2.types import (
     Generation,
@@ -375,6 +376,16 @@ def test_a_run_that_began_its_own_base_goes_on_with_it_when_another_run_was_fast
     (tmp_path / "run-base").symlink_to(whole[0].parent / "run-base")
     run(template, tmp_path / "run", Life(10**6))
     assert untimed(tmp_path / "run") == untimed(whole[0])
+
+
+def test_a_base_whose_config_changed_while_it_was_made_is_kept_from_other_runs(
+    template: Template, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        run(template, tmp_path / "run", Life(1))
+    (tmp_path / "run" / CHANGES_FILE).touch()
+    run(template, tmp_path / "run", Life())
+    assert checkpoint.latest(tmp_path / "run-base") is None
 
 
 def without_lags(folder: Path) -> Any:

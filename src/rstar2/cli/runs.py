@@ -23,6 +23,12 @@ def train(
         str | None,
         typer.Option(help="Ray cluster to train on: its address, or `local` to start one on this machine."),
     ] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="Go on although the config now learns otherwise, as by its lr."
+        ),
+    ] = False,
 ) -> None:
     """Run the whole recipe, or go on where it was stopped."""
     from rstar2.config import dump_config, load_config
@@ -35,7 +41,8 @@ def train(
         return
     from rstar2.verbs.train import run_training
 
-    run_training(resolved, run or Path("runs") / config.stem, cluster_address=cluster)
+    folder = run or Path("runs") / config.stem
+    run_training(resolved, folder, cluster_address=cluster, accept_changes=accept_changes)
 
 
 @app.command()

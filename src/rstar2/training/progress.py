@@ -14,6 +14,9 @@ from rstar2.training.records import Records
 from rstar2.training.state import RunState
 from rstar2.training.threads import in_thread
 
+CHANGES_FILE = "changes.jsonl"
+"""In the run's folder: keys of the config that changed while the run was stopped, a line for each time."""
+
 
 class Progress:
     """The state of one run, and how it gets to disk and back; whoever advances the run changes `state`."""
@@ -40,6 +43,11 @@ class Progress:
     def phase_wall_s(self) -> float:
         """Time spent in the present phase, over all its attempts."""
         return self.state.phase_wall_s + time.monotonic() - self._clock_s
+
+    @property
+    def had_another_config(self) -> bool:
+        """At any time before this one."""
+        return (self._parts.folder / CHANGES_FILE).exists()
 
     def restore(self) -> None:
         """Go back to the newest checkpoint, if there is one."""

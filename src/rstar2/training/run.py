@@ -90,7 +90,8 @@ class TrainingRun:
         steps = self.parts.config.pretraining.steps
         await self._supervise("base", pretraining_samples(self.parts), steps=steps)
         await self._progress.save()
-        keep_base(cache, steps=steps, save=self.parts.learner.save)
+        if not self._progress.had_another_config:  # the cache is named after the one that made the base
+            keep_base(cache, steps=steps, save=self.parts.learner.save)
 
     async def _supervise(self, name: str, samples_of: SamplesOfStep, *, steps: int) -> None:
         config, state = self.parts.config, self.state

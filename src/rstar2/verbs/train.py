@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,14 @@ from rstar2.cluster.layout import blocks_of
 from rstar2.cluster.runtime import connected
 from rstar2.cluster.supervision import Progress
 from rstar2.config import RunConfig, dump_config, load_config
+from rstar2.config.changes import Change, Changes, changes_between
 from rstar2.console import BarWatcher, console, progress_bar, show_text, summary_table
 from rstar2.errors import ConfigError, InputError, LearnerError
 from rstar2.evaluation.samples import last_evaluation, telling
 from rstar2.protocol.response import shorten
 from rstar2.rollout.transcript import as_text
 from rstar2.telemetry import JsonLines
+from rstar2.training.progress import CHANGES_FILE
 from rstar2.training.run import TrainingRun
 from rstar2.verbs.alone import alone_in
 
@@ -26,13 +29,24 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LONGEST_SAMPLE_CHARS = 1500
+_LONGEST_CHANGE_CHARS = 120
+_MOST_CHANGES = 8
+"""That are named in one line."""
 
 
-def run_training(config: RunConfig, folder: Path, *, cluster_address: str | None = None) -> None:
-    """Train in `folder`; refuses one where another process trains, or that holds a run of another config."""
+def run_training(
+    config: RunConfig, folder: Path, *, cluster_address: str | None = None, accept_changes: bool = False
+) -> None:
+    """Train in `folder`; refuses one where another process trains, or that holds another run.
+
+    With `accept_changes`, the run that is there may learn otherwise from here on.
+    """
     on_cluster = nullcontext() if cluster_address is None else connected(cluster_address, blocks_of(config))
     with alone_in(folder, deed="trains in", option="--run"):
-        _refuse_another_run(folder, config)
+        changes = _changes(folder, config)
+        _refuse_another_run(folder, changes, accept_changes=accept_changes)
+        if changes.all:
+            console.print(f"goes on with {_listed(changes.all)}", soft_wrap=True)
         with on_cluster as cluster, progress_bar() as watcher:
             summary = _train_to_the_end(config, folder, watcher, cluster)
     console.print(summary_table(summary["stages"]))
@@ -52,8 +66,7 @@ def _train_to_the_end(
         try:
             return asyncio.run(_train(config, folder, watcher, cluster))
         except LearnerError as error:
-            checkpoints = (path.name for path in (folder / "checkpoints").glob("step-*"))
-            if not progress.is_worth_a_restart(max(checkpoints, default="")):
+            if not progress.is_worth_a_restart(_newest_checkpoint(folder)):
                 raise LearnerError(
                     f"given up after {progress.most} restarts without a new checkpoint: {error}"
                 ) from error
@@ -73,18 +86,51 @@ async def _train(
         return await TrainingRun(parts).go()
 
 
-def _refuse_another_run(folder: Path, config: RunConfig) -> None:
-    """Trackers may be others than before: they do not change what is learned."""
+def _newest_checkpoint(folder: Path) -> str:
+    """Its name; empty if there is none."""
+    return max((path.name for path in (folder / "checkpoints").glob("step-*")), default="")
+
+
+def _changes(folder: Path, config: RunConfig) -> Changes:
+    """Between the run that is there, if there is one, and this config."""
     path = folder / "config.toml"
-    if path.exists() and load_config(path).model_copy(update={"tracking": config.tracking}) != config:
+    return changes_between(load_config(path) if path.exists() else config, config)
+
+
+def _refuse_another_run(folder: Path, changes: Changes, *, accept_changes: bool) -> None:
+    if changes.refused:
         raise ConfigError(
-            f"'{folder}' holds a run with another config: give another --run folder, or delete this one"
+            f"'{folder}' holds a run with another config: {_listed(changes.refused + changes.by_flag)}: "
+            "give another --run folder, or delete this one"
+        )
+    if changes.by_flag and not accept_changes:
+        raise ConfigError(
+            f"'{folder}' holds a run that learns otherwise: {_listed(changes.by_flag)}: "
+            "give --accept-changes to go on with them, or another --run folder"
         )
 
 
+def _listed(changes: Sequence[Change]) -> str:
+    """So many that a person reads them."""
+    named = [shorten(str(change), _LONGEST_CHANGE_CHARS) for change in changes[:_MOST_CHANGES]]
+    more = len(changes) - len(named)
+    return ", ".join(named) + (f", and {more} more" if more else "")
+
+
 def _claim(folder: Path, config: RunConfig) -> None:
+    """Let the folder's config tell the truth from here on, and another file what it was until here.
+
+    That one is written first: after a kill in between, a change is noted twice, and not never.
+    """
+    path = folder / "config.toml"
+    aside = path.with_name(f".{path.name}.partial")
+    changed = {change.key: [change.before, change.now] for change in _changes(folder, config).all}
     try:
-        (folder / "config.toml").write_text(dump_config(config), encoding="utf-8")
+        if changed:
+            record = {"after": _newest_checkpoint(folder), "changed": changed}
+            JsonLines(folder / CHANGES_FILE).append(record)
+        aside.write_text(dump_config(config), encoding="utf-8")
+        aside.replace(path)
     except OSError as error:
         raise InputError(f"the run cannot be written ({error}): give another --run folder") from error
 
