@@ -124,3 +124,40 @@ def test_an_address_that_names_nothing_is_passed_over(tmp_path, with_tab):
         await tab.until("current === 'rl1/1/a/2'")
 
     look_at(page.as_uri() + "#100%", with_tab, look)
+
+
+def test_a_band_is_a_stage_of_all_runs_that_are_compared(tmp_path, with_tab):
+    def run(name: str, *lengths: int) -> Path:
+        phases = [f"rl{n}" for n, length in enumerate(lengths, start=1) for _ in range(length)]
+        metrics = [FIRST_STEP | {"phase": phase, "step": n} for n, phase in enumerate(phases)]
+        return write_run(tmp_path / name, metrics, [])
+
+    one, under_way, other = run("one", 2, 3), run("under-way", 2, 1), run("other", 3, 2)
+    spans = "sharedCharts(runs)[0].spans.map((span) => [span.name, span.first, span.last])"
+
+    async def look(tab: Any) -> None:
+        assert await tab.js(spans) == [["rl1", 1, 2], ["rl2", 3, 3]]
+        await tab.open(write_report(other, compare=[one, under_way]).as_uri())
+        assert await tab.js(spans) == [["rl1", 1, 2]]
+
+    look_at(write_report(one, compare=[under_way]).as_uri(), with_tab, look)
+
+
+def test_sixteen_runs_can_be_told_apart_in_daylight_and_in_the_dark(tmp_path, with_tab):
+    metrics = [FIRST_STEP | {"step": step, "kept_reward": 0.5} for step in (1, 2)]
+    first, *others = [write_run(tmp_path / f"run-{n}", metrics, []) for n in range(16)]
+    url = write_report(first, compare=others).as_uri()
+    looks = """
+    [...document.querySelector("#curves figure [role=img]").querySelectorAll("polyline")].map((line) => {
+      const look = getComputedStyle(line);
+      return look.color + look.strokeDasharray;
+    })
+    """
+
+    async def look(tab: Any) -> None:
+        for dark in (False, True):
+            await tab.open(url, dark=dark)
+            drawn = await tab.js(looks)
+            assert (len(drawn), len(set(drawn))) == (32, 32), "reward of all and of the kept, of each run"
+
+    look_at(url, with_tab, look)

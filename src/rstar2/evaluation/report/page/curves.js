@@ -1,23 +1,40 @@
 // Curves over steps; runs that are compared share a chart.
 
 const frame = { width: 360, height: 190, left: 44, right: 14, top: 20, bottom: 32 };
+const NUM_TONES = 8;
 
-// The charts of all runs by title. One run: a colour per line. Several: a colour per run, dashes per line.
+// The charts of all runs by title. One run: a colour per line. Several: a colour per run, dashes per line; when
+// all colours are taken, the next runs have them with dashes of their own.
 function sharedCharts(runs) {
   const shared = new Map();
   const areSeveral = runs.length > 1;
   runs.forEach((run, number) => {
     for (const chart of run.charts) {
-      if (!shared.has(chart.title)) shared.set(chart.title, { ...chart, lines: [] });
+      const known = shared.get(chart.title) ?? { ...chart, lines: [] };
+      shared.set(chart.title, { ...known, spans: commonSpans(known.spans, chart.spans) });
       chart.lines.forEach(({ label, points }, place) => {
         if (!points.length) return;
         const names = [areSeveral && nameOf(number), (!areSeveral || chart.lines.length > 1) && label];
-        const look = { tone: areSeveral ? number % 4 : place, dash: place };
+        const look = areSeveral
+          ? { tone: number % NUM_TONES, dash: place + 2 * Math.floor(number / NUM_TONES) }
+          : { tone: place, dash: place };
         shared.get(chart.title).lines.push({ label: names.filter(Boolean).join(" "), points, ...look });
       });
     }
   });
   return [...shared.values()];
+}
+
+// Stages from the first step on, as far as both have the same: a band is true of every line above it.
+function commonSpans(spans, others) {
+  const common = [];
+  for (const [n, span] of spans.entries()) {
+    const other = others[n];
+    if (other?.name !== span.name || other.first !== span.first) break;
+    common.push({ ...span, last: Math.min(span.last, other.last) });
+    if (other.last !== span.last) break;
+  }
+  return common;
 }
 
 function scales(chart) {
@@ -100,6 +117,16 @@ function drawnLine(line, scale) {
   );
 }
 
+function lineKey(line) {
+  const sample = svg("polyline", { points: "0,3 26,3" });
+  return el(
+    "span",
+    { class: `key tone-${line.tone} dash-${line.dash}` },
+    svg("svg", { viewBox: "0 0 26 6", "aria-hidden": "true" }, sample),
+    line.label,
+  );
+}
+
 // Calls `read(place)` for a place in [0, 1] along the drawn area, by pointer; `move(steps)` by arrow keys.
 function readable(picture, box, read, move) {
   picture.addEventListener("pointermove", (event) => {
@@ -157,12 +184,7 @@ function figure(chart) {
     (place) => read(scale.first + place * (scale.last - scale.first)),
     (steps) => read(step + steps),
   );
-  const keys =
-    chart.lines.length > 1
-      ? chart.lines.map((line) =>
-          el("span", { class: `key tone-${line.tone} dash-${line.dash}` }, line.label),
-        )
-      : [];
+  const keys = chart.lines.length > 1 ? chart.lines.map(lineKey) : [];
   const caption = el(
     "figcaption",
     {},
