@@ -12,6 +12,7 @@ from rstar2.sandbox.server.native import About
 from rstar2.sandbox.server.route import SESSIONS
 from rstar2.sandbox.service import Service
 from rstar2.sandbox.sessions import SessionPool
+from rstar2.types import Program
 
 
 @pytest.fixture
@@ -75,6 +76,26 @@ def test_the_time_for_all_cells_ends_the_run(notebook):
     answer = notebook("1", "while True: pass", "2", total_timeout=0.5)
     assert (answer["status"], answer["driver"]["status"]) == ("Failed", "TimeLimitExceeded")
     assert (answer["driver"]["return_code"], answer["cells"]) == (None, [])
+
+
+def test_time_in_the_queue_counts_as_well(runner, pool):
+    """The only worker is busy for longer than the notebook may take, and gets none of its cells."""
+
+    async def scenario() -> None:
+        async with SessionPool(pool) as sessions:
+            service = Service(pool, num_workers=1)
+            app = make_app(service, About(isolation="none"), sessions=sessions)
+            busy = asyncio.create_task(service.run(Program(code="import time; time.sleep(60)")))
+            async with TestClient(TestServer(app)) as client:
+                body = {"cells": ["6 * 7"], "total_timeout": 0.2}
+                async with client.post("/run_jupyter", json=body) as response:
+                    answer = await response.json()
+            assert (answer["status"], answer["driver"]["status"]) == ("Failed", "TimeLimitExceeded")
+            assert service.num_queued() == 0
+            assert not busy.done()
+            busy.cancel()
+
+    runner.run(scenario())
 
 
 def test_the_time_for_a_cell_ends_the_cell(notebook):

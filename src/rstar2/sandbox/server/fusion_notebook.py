@@ -4,6 +4,7 @@ As in a notebook, an exception ends its cell and not those that follow; only the
 run. The session ends with the request, however that ends.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -50,13 +51,13 @@ class RunJupyterRequest(Message):
     files: SentFiles = Field(default_factory=dict)
     fetch_files: list[str] = Field(default_factory=list)
 
-    def program_of(self, number: int, left_s: float) -> Program:
+    def program_of(self, number: int) -> Program:
         """The cell with this number; files come with the first one and are fetched after the last."""
         return Program(
             code=self.cells[number],
             files=sent_files(self.files) if number == 0 else (),
             fetch_files=tuple(self.fetch_files) if number == len(self.cells) - 1 else (),
-            time_limit_s=min(self.cell_timeout or left_s, left_s),
+            time_limit_s=self.cell_timeout or self.total_timeout,
             memory_limit_mb=memory_limit_mb(self.memory_limit_MB),
             output_limit_chars=OUTPUT_LIMIT_CHARS,
         )
@@ -124,17 +125,16 @@ async def _run_cells(
     """Time in the queue counts as the cells' own: the client waits as long either way."""
     started_s = time.monotonic()
     results: list[ToolResult] = []
-    for number in range(len(asked.cells)):
-        left_s = started_s + asked.total_timeout - time.monotonic()
-        if left_s <= 0:
-            return _out_of_time(asked)
-        program = asked.program_of(number, left_s)
-        result = (await run(program)).result
-        if result.status is ToolStatus.INFRASTRUCTURE:
-            return RunJupyterResponse.refused(result.stderr)
-        if result.status is ToolStatus.TIME_LIMIT and program.time_limit_s == left_s:
-            return _out_of_time(asked)
-        results.append(result)
+    try:
+        async with asyncio.timeout(asked.total_timeout):  # takes back a cell that runs or waits
+            for number in range(len(asked.cells)):
+                result = (await run(asked.program_of(number))).result
+                if result.status is ToolStatus.INFRASTRUCTURE:
+                    return RunJupyterResponse.refused(result.stderr)
+                results.append(result)
+    except TimeoutError:
+        late = CommandRunResult(status=CommandStatus.TIME_LIMIT_EXCEEDED, execution_time=asked.total_timeout)
+        return RunJupyterResponse(status=RunStatus.FAILED, driver=late)
     return RunJupyterResponse(
         status=RunStatus.SUCCESS,
         driver=CommandRunResult(
@@ -147,11 +147,6 @@ async def _run_cells(
         cells=[CellRunResult.of(result) for result in results],
         files=dict(results[-1].files) if results else {},
     )
-
-
-def _out_of_time(asked: RunJupyterRequest) -> RunJupyterResponse:
-    late = CommandRunResult(status=CommandStatus.TIME_LIMIT_EXCEEDED, execution_time=asked.total_timeout)
-    return RunJupyterResponse(status=RunStatus.FAILED, driver=late)
 
 
 def _parted(stderr: str) -> tuple[str, str]:
