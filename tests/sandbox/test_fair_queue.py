@@ -72,8 +72,9 @@ def test_a_full_queue_refuses_and_takes_again_when_one_has_left():
     for item, client in enumerate("aaab"):
         queue.push(client, TOOL, item)
     with pytest.raises(QueueFull, match="4 jobs wait already"):
-        queue.push("c", TOOL, 4)
+        queue.check_room("c", 1)
     queue.pop()
+    queue.check_room("c", 1)
     queue.push("c", TOOL, 4)
     assert len(queue) == 4
 
@@ -83,7 +84,8 @@ def test_one_client_cannot_fill_the_queue():
     for item in range(6):
         queue.push("greedy", TOOL, item)
     with pytest.raises(QueueFull, match="6 jobs of client 'greedy'"):
-        queue.push("greedy", TOOL, 6)
+        queue.check_room("greedy", 1)
+    queue.check_room("modest", 1)
     queue.push("modest", TOOL, 7)
     assert len(queue) == 7
 
@@ -132,6 +134,6 @@ def test_what_is_behind_in_a_chain_takes_room_too():
     for item in range(6):
         queue.push("a", TOOL, item, chain="x")
     with pytest.raises(QueueFull, match="6 jobs of client 'a'"):
-        queue.push("a", TOOL, 6, chain="y")
+        queue.check_room("a", 1)
     assert queue.pop() == 0
     assert not queue.has_next

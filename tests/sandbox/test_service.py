@@ -284,6 +284,30 @@ def test_draining_ends_when_the_last_waiting_call_is_taken_back():
     play(scenario)
 
 
+def test_of_a_series_that_was_accepted_no_call_is_refused():
+    async def scenario(script: Script, service: Service) -> None:
+        async def one_after_the_other() -> list[str]:
+            with service.series("c"):
+                calls = [service.run(Program(code=code), client="c", is_accepted=True) for code in "ab"]
+                return [(await call).result.stdout for call in calls]
+
+        series = asyncio.create_task(one_after_the_other())
+        await settled()
+        waiting = post(service, "x")  # as many as may wait
+        drained = asyncio.create_task(service.drain())
+        await settled()
+        with pytest.raises(Draining), service.series("c"):
+            pass
+        for code in "axb":
+            assert not drained.done()
+            await script.end(code)
+        assert await series == ["a", "b"]
+        await waiting
+        await asyncio.wait_for(drained, 1)
+
+    play(scenario, max_queued=1)
+
+
 def test_an_idle_service_is_drained_at_once():
     async def scenario(script: Script, service: Service) -> None:
         await asyncio.wait_for(service.drain(), 1)

@@ -10,7 +10,8 @@ it; one that nobody waits for any more is taken out of the queue or stopped.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,6 +83,7 @@ class Service:
         self._clock = clock
         self._queue: FairQueue[Call] = FairQueue(max_queued)
         self._running: set[Call] = set()
+        self._num_series = 0
         self._named: dict[Hashable, Call] = {}
         self._recall = Recall(clock)
         self._is_idle = asyncio.Event()
@@ -104,6 +106,17 @@ class Service:
             self.tally.num_refused += num_calls
             raise
 
+    @contextmanager
+    def series(self, client: str) -> Iterator[None]:
+        """Accept calls that come one after the other as one, now or not at all; `drain` waits for the last."""
+        self.check_room(client, 1)
+        self._num_series += 1
+        try:
+            yield
+        finally:
+            self._num_series -= 1
+            self._look_around()
+
     async def run(
         self,
         program: Program,
@@ -112,6 +125,7 @@ class Service:
         key: str | None = None,
         sandbox: Sandbox | None = None,
         chain: Hashable = None,
+        is_accepted: bool = False,
     ) -> Served:
         """Submit and wait; who is cancelled here takes his call back."""
         answer: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
@@ -120,7 +134,15 @@ class Service:
             if not answer.done():
                 answer.set_result(served)
 
-        call = self.submit(program, on_served, client=client, key=key, sandbox=sandbox, chain=chain)
+        call = self.submit(
+            program,
+            on_served,
+            client=client,
+            key=key,
+            sandbox=sandbox,
+            chain=chain,
+            is_accepted=is_accepted,
+        )
         try:
             return await answer
         finally:
@@ -135,12 +157,14 @@ class Service:
         key: str | None = None,
         sandbox: Sandbox | None = None,
         chain: Hashable = None,
+        is_accepted: bool = False,
     ) -> Call:
         """Have `on_served` called, later, with the result; QueueFull or Draining if it cannot be accepted.
 
         A key names a call of this client with this program. A call with a known name does not run again.
         `sandbox`, by default that of the service, must be equal to itself when it is made again for a key.
-        Calls of one `chain` run one after another, each queued when the one before it has ended.
+        Calls of one `chain` run one after another, each queued when the one before it has ended. Those of a
+        `series` that is open are accepted already.
         """
         sandbox = sandbox or self._sandbox
         name = (client, key, hash((program, sandbox))) if key is not None else None
@@ -148,7 +172,8 @@ class Service:
         if known is not None:
             self.tally.num_repeated += 1
             return known
-        self.check_room(client, 1)
+        if not is_accepted:
+            self.check_room(client, 1)
         call = Call(program, sandbox, client, name, self._clock(), [on_served], chain=chain)
         self._queue.push(client, program.kind, call, chain=chain)
         if name is not None:
@@ -236,7 +261,7 @@ class Service:
 
     def _look_around(self) -> None:
         """Notice that nothing is left to do."""
-        if self.is_draining and not self._running and not self._queue:
+        if self.is_draining and not self._running and not self._queue and not self._num_series:
             self._is_idle.set()
 
 

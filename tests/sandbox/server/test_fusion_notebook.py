@@ -98,6 +98,25 @@ def test_time_in_the_queue_counts_as_well(runner, pool):
     runner.run(scenario())
 
 
+def test_a_notebook_that_was_accepted_is_finished_while_the_service_drains(runner, pool):
+    async def scenario() -> None:
+        async with SessionPool(pool) as sessions:
+            service = Service(pool, num_workers=1)
+            app = make_app(service, About(isolation="none"), sessions=sessions)
+            async with TestClient(TestServer(app)) as client:
+                body = {"cells": ["import time; time.sleep(0.2)", "6 * 7"]}
+                posted = asyncio.create_task(client.post("/run_jupyter", json=body))
+                while not service.num_running:
+                    await asyncio.sleep(0.01)
+                await service.drain()
+                assert sessions.num_known == 0
+                answer = await (await posted).json()
+                assert answer["cells"][1]["display"] == [{"text/plain": "42"}]
+                assert (await client.post("/run_jupyter", json=body)).status == 503
+
+    runner.run(scenario())
+
+
 def test_the_time_for_a_cell_ends_the_cell(notebook):
     answer = notebook("x = 1\nwhile True: pass", "x", cell_timeout=0.3)
     late, last = answer["cells"]

@@ -111,12 +111,13 @@ async def run_jupyter(request: web.Request) -> web.StreamResponse:
     sessions = request.app.get(SESSIONS)
     if sessions is None:
         return json_response(RunJupyterResponse.refused("this service has no sessions; post single programs"))
-    cells = CellsOf(sessions, uuid4().hex)
-    try:
-        run = partial(request.app[SERVICE].run, client=client_of(request), sandbox=cells)
-        return json_response(await _run_cells(asked, run))
-    finally:
-        await cells.close()
+    service, client, cells = request.app[SERVICE], client_of(request), CellsOf(sessions, uuid4().hex)
+    with service.series(client):
+        try:
+            run = partial(service.run, client=client, sandbox=cells, is_accepted=True)
+            return json_response(await _run_cells(asked, run))
+        finally:
+            await cells.close()
 
 
 async def _run_cells(
