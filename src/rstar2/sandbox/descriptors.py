@@ -6,10 +6,20 @@ from contextlib import contextmanager
 
 from rstar2.errors import SandboxError
 
+_FEWEST = 512
+"""For the child of a call to put its own in order on its way in (see `zygote`)."""
+
 
 def allow_many() -> None:
-    """Each worker takes up to nine, each live session eleven: the usual limit of 1,024 is soon reached."""
+    """Each worker takes up to nine, each live session eleven: the usual limit of 1,024 is soon reached.
+
+    The processes that we start inherit the limit. SandboxError if it is too low for any program to run.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < _FEWEST:
+        raise SandboxError(
+            f"{most} descriptors are too few; raise their hard limit (ulimit -Hn) to {_FEWEST}"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
