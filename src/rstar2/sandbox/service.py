@@ -108,7 +108,7 @@ class Service:
 
     @contextmanager
     def series(self, client: str) -> Iterator[None]:
-        """Accept calls that come one after the other as one, now or not at all; `drain` waits for the last."""
+        """Accept calls that come one after the other as one, now or never; `drain` waits for its end."""
         self.check_room(client, 1)
         self._num_series += 1
         try:
