@@ -14,6 +14,7 @@ import pytest
 from rstar2.errors import InputError, SandboxError
 from rstar2.sandbox import WorkerPool, cgroup, slot
 from rstar2.sandbox.jail import Isolation
+from rstar2.sandbox.sessions import SessionPool
 from rstar2.types import Program, ToolResult, ToolStatus
 
 Run = Callable[..., ToolResult]
@@ -291,6 +292,20 @@ def test_a_mother_that_dies_before_she_is_ready_gets_a_second_chance(
     else:
         with pytest.raises(SandboxError, match="could not import its libraries"):
             runner.run(scenario())
+
+
+def test_a_pool_has_no_folder_before_it_is_opened_nor_after(runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        pool = WorkerPool(num_workers=1, libraries=())
+        assert not pool._folder.exists()
+        async with pool, SessionPool(pool) as sessions:
+            assert pool._folder.stat().st_mode & 0o777 == 0o700
+            await pool.close()
+            with pytest.raises(SandboxError, match="closed"):
+                await sessions.run_cell("a", Program(code="1"))
+        assert not pool._folder.exists()
+
+    runner.run(scenario())
 
 
 def test_closing_ends_everything_and_refuses_the_rest(runner: asyncio.Runner) -> None:

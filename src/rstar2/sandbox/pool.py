@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 from rstar2.errors import InputError, SandboxError
 from rstar2.sandbox import cgroup, descriptors
@@ -61,7 +62,8 @@ class WorkerPool:
                 f"{self.num_workers} workers are too many for one pool: use at most {MOST_WORKERS}"
             )
         self.isolation = isolation or Isolation.default()
-        self._folder = Path(tempfile.mkdtemp(prefix=cgroup.POOL_PREFIX))
+        self._folder = Path(tempfile.gettempdir(), f"{cgroup.POOL_PREFIX}{uuid4().hex}")
+        """Made when the pool is opened."""
         self._nursery = Nursery(self._folder, self.isolation, libraries)
         self._places = [_Place(self._order(number)) for number in range(self.num_workers)]
         self._idle = list(range(self.num_workers))
@@ -77,6 +79,7 @@ class WorkerPool:
         descriptors.allow_many()
         try:
             with descriptors.lack_is_told():
+                self._folder.mkdir(mode=0o700)
                 for outcome in await asyncio.gather(*map(self._fill, self._places), return_exceptions=True):
                     if isinstance(outcome, BaseException):
                         raise outcome
@@ -107,8 +110,9 @@ class WorkerPool:
 
         The caller closes it and says so by `extra_slot_closed`, which frees the number.
         """
+        self._check_open()
         order = SlotOrder(number=self.num_workers + number, home=self._extra_home(number))
-        order.home.mkdir(parents=True)
+        order.home.mkdir()
         return await self._nursery.new_slot(order)
 
     def extra_slot_closed(self, number: int) -> None:
@@ -121,6 +125,10 @@ class WorkerPool:
         await asyncio.gather(*(place.slot.close() for place in self._places if place.slot is not None))
         await self._nursery.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise SandboxError("the sandbox is closed; open a new pool to run programs")
 
     def _extra_home(self, number: int) -> Path:
         return self._folder / f"extra-{number}"
@@ -144,12 +152,11 @@ class WorkerPool:
         if place.slot is not None:
             await place.slot.settle()
         if place.slot is None or not place.slot.is_alive:
-            if self._is_closed:
-                raise SandboxError("the sandbox is closed; open a new pool to run programs")
+            self._check_open()
             if place.slot is not None:
                 await place.slot.close()
                 place.slot = None
-            place.order.home.mkdir(parents=True, exist_ok=True)
+            place.order.home.mkdir(exist_ok=True)
             place.slot = await self._nursery.new_slot(place.order)
             if self._is_closed:  # by somebody else, meanwhile
                 await place.slot.close()
