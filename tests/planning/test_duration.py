@@ -115,9 +115,9 @@ def test_the_sandbox_works_off_calls_and_rewards():
     assert sandbox_s(WORKLOAD, num_workers=64, grading_s=0.05) == pytest.approx(512 * 0.875 / 64)
 
 
-def test_publishing_sends_every_device_its_part():
-    seconds = publish_s(MODEL, bytes_per_value=2, num_devices=2, bytes_per_s=1e3)
-    assert seconds == pytest.approx(MODEL.num_parameters / 1e3)
+def test_publishing_sends_every_device_all_weights():
+    seconds = publish_s(MODEL, bytes_per_value=4, bytes_per_s=1e3)
+    assert seconds == pytest.approx(4 * MODEL.num_parameters / 1e3)
 
 
 def test_the_learner_sees_the_prompt_once_per_group_and_long_responses_more_often():

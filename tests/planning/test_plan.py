@@ -52,6 +52,29 @@ def test_longer_responses_make_longer_steps():
     assert steps[0].learner_s < steps[1].learner_s < steps[2].learner_s
 
 
+def published_s(**changes: int | float | str | bool) -> float:
+    (stage,) = planned(paper(**changes)).stages
+    return stage.step.publish_s
+
+
+def test_new_weights_travel_whole_in_the_learners_type():
+    """float32 over 50 GB/s between nodes, whatever the engine's type and however many hold it."""
+    expected = pytest.approx(4 * policy_shape(PAPER.model).num_parameters / 50e9)
+    assert PAPER.engine.dtype == "bfloat16"
+    assert published_s() == expected
+    assert published_s(engine__num_engines=16, cluster__accelerators_per_engine=4) == expected
+    adapters = {"learner__lora": {"rank": 16}, "model__dtype": "bfloat16"}
+    assert published_s(**adapters) == expected  # ranks always have float32
+
+
+def test_new_weights_of_a_base_under_adapters_keep_its_type_in_one_process():
+    one = {
+        "cluster__num_accelerators": 1, "engine__num_engines": 1, "learner__num_ranks": 0,
+        "cluster__checkpoint_activations": False, "model__dtype": "bfloat16",
+    }  # fmt: skip
+    assert published_s(**one) == 2 * published_s(**one, learner__lora={"rank": 16})
+
+
 def test_rollouts_at_a_time_are_those_that_the_room_holds():
     """730,000 / (450 + 8192) = 84 at the limit, 247 at the mean of 2500, on each of 64 engines."""
     (stage,) = planned(paper()).stages

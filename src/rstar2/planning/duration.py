@@ -179,9 +179,9 @@ def _offload_s(learner: LearnerGroup) -> float:
     return moved_bytes / learner.accelerator.host_link_bytes_per_s
 
 
-def publish_s(model: ModelShape, *, bytes_per_value: int, num_devices: int, bytes_per_s: float) -> float:
-    """Every device of an engine receives its part of the weights."""
-    return bytes_per_value * model.num_parameters / num_devices / bytes_per_s
+def publish_s(model: ModelShape, *, bytes_per_value: int, bytes_per_s: float) -> float:
+    """Every worker of an engine receives all weights, in the learner's type, and keeps its part of them."""
+    return bytes_per_value * model.num_parameters / bytes_per_s
 
 
 def learned_tokens(workload: Workload, *, group_size: int, kept_share: float) -> tuple[float, float]:

@@ -157,8 +157,7 @@ def _step(config: RunConfig, layout: Layout, workload: Workload, group_size: int
         learner_s=learner_s(learner, num_tokens=num_tokens, context_tokens=context_tokens),
         publish_s=publish_s(
             engine.model,
-            bytes_per_value=engine.bytes_per_value,
-            num_devices=engine.num_devices,
+            bytes_per_value=learner.shape.master_bytes,
             bytes_per_s=layout.device.bandwidth_bytes_per_s if is_alone else learner.exchange_bytes_per_s,
         ),
     )
