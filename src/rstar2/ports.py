@@ -125,11 +125,12 @@ class Learner(Protocol):
     """Owns the policy's parameters and optimizer."""
 
     def step(
-        self, samples: Sequence[TrainSample], *, objective: Objective, lr: float, temperature: float = 1.0
+        self, *shares: Sequence[TrainSample], objective: Objective, lr: float, temperature: float = 1.0
     ) -> StepReport:
-        """One optimizer step over all samples, with one global token denominator.
+        """One optimizer step per share of a batch, each with one global token denominator; metrics are means.
 
-        `temperature` is the one that the tokens were sampled at: log-probs are of that distribution.
+        The old policy of the loss is the one before the first of these steps. `temperature` is the one that
+        the tokens were sampled at: log-probs are of that distribution.
         """
 
     def publish(self, channel: WeightChannel, version: int) -> None: ...

@@ -84,15 +84,20 @@ def test_importance_weights_scale_tokens_are_capped_and_carry_no_gradient() -> N
 
 
 def test_clip_and_importance_weight_are_decoupled() -> None:
-    """Now / old / sampler is 0.6 / 0.4 / 0.8: the clip sees 1.5, the weight 0.5, neither 0.75."""
-    logprobs = torch.tensor([math.log(0.6)], requires_grad=True)
-    old, sampled = torch.tensor([math.log(0.4)]), torch.tensor([math.log(0.8)])
+    """A later update of a batch, two tokens. Now / old / sampler:
+
+    0.6 / 0.4 / 0.8, good: the clip sees 1.5 and holds it at 1.28, the weight is 0.5
+    0.3 / 0.5 / 0.1, bad:  the clip sees 0.6 and holds it at 0.8, the weight is 5, capped at 2
+    """
+    logprobs = torch.tensor([0.6, 0.3]).log()
+    old, sampled = torch.tensor([0.4, 0.5]).log(), torch.tensor([0.8, 0.1]).log()
     terms = policy_loss(
-        logprobs, old, sampled, torch.ones(1), denominator=1, clip_low=LOW, clip_high=HIGH, importance_cap=2.0
-    )
-    assert terms.loss.item() == pytest.approx(-0.5 * 1.28)
+        logprobs, old, sampled, torch.tensor([1.0, -1.0]),
+        denominator=2, clip_low=LOW, clip_high=HIGH, importance_cap=2.0,
+    )  # fmt: skip
+    assert terms.loss.item() == pytest.approx(-(0.5 * 1.28 - 2.0 * 0.8) / 2)
     assert terms.shares["clip_fraction"].item() == 1.0
-    assert terms.shares["capped_fraction"].item() == 0.0
+    assert terms.shares["capped_fraction"].item() == 0.5
 
 
 def test_mismatch_compares_the_learner_with_the_sampler() -> None:

@@ -1,8 +1,10 @@
 """LoRA: only adapters learn, and whoever gets the policy gets plain weights."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-from rstar2.errors import CheckpointError
+from rstar2.errors import CheckpointError, ConfigError
 from rstar2.learner.adapters import WEIGHTS_FILE, Lora, write_adapters
 from rstar2.learner.fsdp import FsdpLearner
 from rstar2.learner.learner import TorchLearner
@@ -53,6 +55,22 @@ def learner(request: pytest.FixtureRequest, alone: DeviceMesh) -> TorchLearner:
     if request.param == "process":
         return local()
     return FsdpLearner(base(), Sharding(mesh=alone), micro_batch_tokens=64, lora=LORA)
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens", "q_prj", "input_layernorm", "self_attn", ""])
+def test_targets_that_are_no_inner_linear_layer_are_refused_beside_others(target: str) -> None:
+    lora = replace(LORA, targets=("q_proj", target))
+    with pytest.raises(
+        ConfigError, match=rf"'{target}' .*q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj"
+    ):
+        local(lora)
+
+
+def test_targets_may_be_the_end_of_a_longer_name() -> None:
+    layers = {name for name, _ in local(replace(LORA, targets=("self_attn.q_proj",)))._trained()}
+    assert {name.partition(".lora_")[0] for name in layers} == {
+        f"model.layers.{number}.self_attn.q_proj" for number in range(2)
+    }
 
 
 def steps(learner: TorchLearner, number: int) -> list[float]:
@@ -106,6 +124,20 @@ def test_merged_weights_are_the_policy_that_was_trained(learner: TorchLearner, t
     learner.export(tmp_path)
     exported = dict(load_model(tmp_path).named_parameters())
     assert all(torch.equal(exported[name], weight) for name, weight in published(learner).items())
+
+
+def test_later_updates_of_a_batch_are_compared_with_the_adapters_before_the_first(
+    learner: TorchLearner,
+) -> None:
+    steps(learner, 2)
+    before = logprobs(learner)
+    report = learner.step([SAMPLE], [SAMPLE], objective=Objective.POLICY, lr=1e-3)
+    other = local()
+    steps(other, 2)
+    other.step([SAMPLE], objective=Objective.POLICY, lr=1e-3)
+    ratios = [math.exp(now - old) for now, old in zip(logprobs(other), before, strict=True)]
+    assert abs(fmean(ratios) - 1.0) > 1e-3
+    assert report["ratio"] == pytest.approx((1.0 + fmean(ratios)) / 2, abs=1e-4)
 
 
 def test_only_the_named_layers_are_adapted() -> None:

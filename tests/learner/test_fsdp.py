@@ -36,6 +36,8 @@ from rstar2.weights import FolderChannel, MemoryChannel
 VOCAB = 97
 LR = 1e-3
 NUM_STEPS = 5
+CAP = 1.05
+"""Of importance weights, so that what the sampler said counts: some are cut."""
 
 BOUND = 1e-6
 """Of weights after five steps, which move them by 5 LR, and of metrics on the way: absolute below 1, relative
@@ -54,7 +56,7 @@ def tiny() -> torch.nn.Module:
 
 
 def local() -> TorchLearner:
-    return TorchLearner(tiny(), micro_batch_tokens=24, old_logprobs="sampled")
+    return TorchLearner(tiny(), micro_batch_tokens=24, importance_cap=CAP)
 
 
 def sharded(
@@ -71,9 +73,7 @@ def sharded(
         model = tiny()
     if mesh.get_local_rank() == 0:
         model = model.to(checkpoint_dtype)
-    return FsdpLearner(
-        model, sharding, micro_batch_tokens=micro_batch_tokens, bf16=bf16, old_logprobs="sampled"
-    )
+    return FsdpLearner(model, sharding, micro_batch_tokens=micro_batch_tokens, bf16=bf16, importance_cap=CAP)
 
 
 def group(rng: random.Random, group_id: str, prompt_length: int, size: int) -> list[TrainSample]:
@@ -98,11 +98,16 @@ def rollouts(step: int, *, is_shared: bool = True) -> list[TrainSample]:
 
 
 def steps(
-    learner: TorchLearner | CrewLearner, numbers: Sequence[int], **options: bool
+    learner: TorchLearner | CrewLearner,
+    numbers: Sequence[int],
+    *,
+    is_shared: bool = True,
+    num_updates: int = 1,
 ) -> list[dict[str, float]]:
     """Metrics of each step."""
-    batches = [rollouts(number, **options) for number in numbers]
-    return [dict(learner.step(b, objective=Objective.POLICY, lr=LR).metrics) for b in batches]
+    batches = [rollouts(number, is_shared=is_shared) for number in numbers]
+    shares = [[batch[n::num_updates] for n in range(num_updates)] for batch in batches]
+    return [dict(learner.step(*s, objective=Objective.POLICY, lr=LR).metrics) for s in shares]
 
 
 def weights(learner: TorchLearner) -> dict[str, Tensor]:
@@ -253,6 +258,7 @@ CASES: dict[str, tuple[int, dict[str, object]]] = {
     "2 ranks, unshared prompts": (2, {"is_shared": False}),
     "2 ranks, less memory": (2, {"checkpoint_activations": True, "offload_optimizer": True}),
     "4 ranks, muon": (4, {"kind": OptimizerKind.MUON}),
+    "4 ranks, updates of fewer samples": (4, {"num_updates": 3}),
 }
 """Number of ranks, and what is unusual."""
 
@@ -316,11 +322,17 @@ class Member:
 
 
 def train(
-    mesh: DeviceMesh, *, kind: OptimizerKind = OptimizerKind.ADAMW, is_shared: bool = True, **options: object
+    mesh: DeviceMesh,
+    *,
+    kind: OptimizerKind = OptimizerKind.ADAMW,
+    is_shared: bool = True,
+    num_updates: int = 1,
+    **options: object,
 ) -> Trained:
     learner = sharded(mesh, **options)
     learner.reset_optimizer(kind)
-    return Trained(steps(learner, range(NUM_STEPS), is_shared=is_shared), weights(learner))
+    reports = steps(learner, range(NUM_STEPS), is_shared=is_shared, num_updates=num_updates)
+    return Trained(reports, weights(learner))
 
 
 def rank_of_all(rank: int, num_ranks: int) -> FsdpLearner:
@@ -343,11 +355,12 @@ def members(importable: None) -> Iterator[ProcessCrew]:
 
 
 @cache
-def reference(kind: OptimizerKind, is_shared: bool) -> Trained:
+def reference(kind: OptimizerKind, is_shared: bool, num_updates: int = 1) -> Trained:
     """The same steps by the learner in one process."""
     learner = local()
     learner.reset_optimizer(kind)
-    return Trained(steps(learner, range(NUM_STEPS), is_shared=is_shared), weights(learner))
+    reports = steps(learner, range(NUM_STEPS), is_shared=is_shared, num_updates=num_updates)
+    return Trained(reports, weights(learner))
 
 
 def assert_same_losses(ours: list[dict[str, float]], theirs: list[dict[str, float]], bound: float) -> None:
@@ -385,8 +398,10 @@ def test_any_number_of_ranks_behind_the_port_trains_as_one_process_does(
 def test_whatever_is_unusual_ranks_train_as_one_process_does(members: ProcessCrew, case: str) -> None:
     options = CASES[case][1]
     kind = OptimizerKind(options.get("kind", OptimizerKind.ADAMW))
-    theirs, ours = reference(kind, bool(options.get("is_shared", True))), members.call("train", case)[0]
-    bound = MUON_BOUND if kind is OptimizerKind.MUON else BOUND
+    num_updates = int(options.get("num_updates", 1))
+    theirs = reference(kind, bool(options.get("is_shared", True)), num_updates)
+    ours = members.call("train", case)[0]
+    bound = MUON_BOUND if kind is OptimizerKind.MUON else BOUND * num_updates
     assert_same_losses(ours.reports, theirs.reports, bound)
     assert distance(ours.weights, theirs.weights) < bound
 

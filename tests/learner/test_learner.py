@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rstar2.errors import LearnerError
+from rstar2.grpo.loss import policy_loss
 from rstar2.learner.learner import TorchLearner
 from rstar2.models.loading import build_tiny, load_model
 from rstar2.models.packed_attention import use_packed_attention
@@ -108,22 +109,51 @@ def test_sharing_computes_each_prompt_once() -> None:
     assert shared["num_packed_tokens"] == alone["num_packed_tokens"] - 2 * 7 - 1 * 1
 
 
-def test_sampled_old_logprobs_clip_what_has_moved_too_far() -> None:
-    policy = learner(old_logprobs="sampled")
-    samples = [replace(s, advantage=-1.0) for s in batch()]
-    scores = policy.score([s.token_ids for s in samples])
-    ratio = 0.5  # every token half as likely as when it was sampled: a bad token has fallen enough
+SHARES = batch()[:3], batch()[3:]
 
-    def sampled_at(ratio: float) -> list[TrainSample]:
-        return [
-            replace(s, logprobs=(0.0, *(t.logprob - torch.tensor(ratio).log().item() for t in score)))
-            for s, score in zip(samples, scores, strict=True)
-        ]
 
-    report = policy.step(sampled_at(ratio), objective=Objective.POLICY, lr=0.0)
-    assert report["ratio"] == pytest.approx(ratio, rel=1e-4)
-    assert (report["clip_fraction"], report["grad_norm"]) == (1.0, 0.0)
-    assert report["mismatch_max"] == pytest.approx(0.6931, rel=1e-3)
+def target_logprobs(learner: TorchLearner, samples: list[TrainSample], temperature: float) -> Tensor:
+    scores = learner.score([s.token_ids for s in samples], temperature=temperature)
+    pairs = [(t.logprob, m) for s, score in zip(samples, scores, strict=True)
+             for t, m in zip(score, s.loss_mask[1:], strict=True)]  # fmt: skip
+    return torch.tensor([logprob for logprob, is_target in pairs if is_target])
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [1, 1000])
+def test_the_old_policy_of_later_updates_is_the_one_before_the_first(micro_batch_tokens: int) -> None:
+    """Ratios compare with it, not with the sampler, and the capped weight corrects the sampler to it."""
+    whole, halves = (learner(micro_batch_tokens, importance_cap=1.1) for _ in range(2))
+    first, second = SHARES
+    old_T = target_logprobs(halves, second, 0.7)
+    reports = [halves.step(first, objective=Objective.POLICY, lr=1e-2, temperature=0.7)]
+    terms = policy_loss(
+        target_logprobs(halves, second, 0.7),
+        old_T,
+        torch.full_like(old_T, -4.5),
+        torch.tensor([s.advantage for s in second for _ in range(sum(s.loss_mask))]),
+        denominator=len(old_T), clip_low=0.2, clip_high=0.28, importance_cap=1.1,
+    )  # fmt: skip
+    report = whole.step(first, second, objective=Objective.POLICY, lr=1e-2, temperature=0.7)
+    expected = {"loss": terms.loss} | terms.shares
+    assert 0.0 < expected["clip_fraction"] < 1.0
+    assert 0.0 < expected["capped_fraction"] < 1.0
+    for name, value in expected.items():
+        mean = (reports[0][name] + value.item()) / 2
+        assert report[name] == pytest.approx(mean, rel=1e-4, abs=1e-6), name
+    assert report["num_target_tokens"] == sum(sum(s.loss_mask) for s in batch()) / 2
+
+
+def test_updates_that_move_nothing_have_a_ratio_of_one() -> None:
+    report = learner(23).step(*SHARES, objective=Objective.POLICY, lr=0.0)
+    assert (report["ratio"], report["clip_fraction"]) == (pytest.approx(1.0, abs=1e-6), 0.0)
+
+
+def test_a_share_without_targets_is_no_update() -> None:
+    ours, theirs = learner(), learner()
+    masked = [replace(s, loss_mask=(False,) * len(s.token_ids)) for s in batch()]
+    report = ours.step(masked, batch(), [], objective=Objective.POLICY, lr=1e-2)
+    assert report == theirs.step(batch(), objective=Objective.POLICY, lr=1e-2)
+    assert torch.equal(weights(ours), weights(theirs))
 
 
 def test_no_target_is_an_explicit_no_op() -> None:

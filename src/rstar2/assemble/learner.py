@@ -72,8 +72,6 @@ def learner_options(config: RunConfig) -> LearnerOptions:
         clip_low=section.clip_low,
         clip_high=section.clip_high,
         importance_cap=section.importance_cap,
-        # After a batch's first update the policy is no longer the one that its samples are from.
-        old_logprobs="sampled" if any(stage.updates > 1 for stage in config.stages) else "recomputed",
         logprob_chunk_tokens=section.logprob_chunk_tokens,
         bf16=section.bf16,
         lora=Lora(rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=config.run.seed)

@@ -180,7 +180,8 @@ class StageSection(Section):
     max_turns: int = Field(10, ge=1)
     updates: int = Field(1, ge=1)
     """Optimizer steps per batch, each on an equal share of its groups (release: 1; the paper does not say).
-    With one, the old policy is the current one and the loss never clips; with more, the sampling one is."""
+    The old policy is the one before the first: with one update it is the current one and the loss never
+    clips; with more, the shares of the others are scored before it."""
     lr: float = Field(1e-6, gt=0)
     warmup_steps: int = Field(20, ge=0)
     temperature: float = Field(1.0, gt=0)

@@ -41,13 +41,14 @@ def policy_loss(
 
         rho = exp(logp - logp_old),  loss = -(1/denominator) sum_t w_t min(rho A, clip(rho, 1-low, 1+high) A)
 
-    The old policy is the caller's choice. With one update per rollout batch it is the current one, so
-    `old = logprobs.detach()`: rho is exactly 1 and the gradient is REINFORCE's. With several updates it is
-    the policy that sampled. w_t is 1, or with `importance_cap` the truncated importance weight
-    min(exp(logp_old - logp_sampled), cap), a constant that corrects for tokens drawn from another policy than
-    the old one: as the engine computes it, or as it was some versions ago. That is the decoupled objective of
-    arXiv:2110.00641, whose proximal policy is our old one: the clip bounds the step, the weight corrects for
-    who sampled. Eq. 6 normalises per group; one denominator for the step weighs every token alike instead.
+    The old policy is the caller's choice: the one before the first update of a rollout batch. In that update
+    it is the current one, so `old = logprobs.detach()`: rho is exactly 1 and the gradient is REINFORCE's.
+
+    w_t is 1, or with `importance_cap` the truncated importance weight min(exp(logp_old - logp_sampled), cap),
+    a constant that corrects for tokens drawn from another policy than the old one: as the engine computes it,
+    or as it was some versions ago. That is the decoupled objective of arXiv:2110.00641, whose proximal policy
+    is our old one: the clip bounds the step, the weight corrects for who sampled. Eq. 6 normalises per group;
+    one denominator for the step weighs every token alike instead.
     """
     old_T, sampled_T = old_logprobs_T.detach(), sampled_logprobs_T.detach()
     ratio_T = _ratio(logprobs_T, old_T)

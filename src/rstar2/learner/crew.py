@@ -52,9 +52,9 @@ class CrewLearner:
         self._crew = crew
 
     def step(
-        self, samples: Sequence[TrainSample], *, objective: Objective, lr: float, temperature: float = 1.0
+        self, *shares: Sequence[TrainSample], objective: Objective, lr: float, temperature: float = 1.0
     ) -> StepReport:
-        reports = self._crew.call("step", samples, objective=objective, lr=lr, temperature=temperature)
+        reports = self._crew.call("step", *shares, objective=objective, lr=lr, temperature=temperature)
         report: StepReport = reports[0]
         return report
 

@@ -1,14 +1,16 @@
 """The learner in one process: owns the policy's parameters and its optimizer.
 
-A step packs the samples, runs forward and backward per micro-batch, and updates once. The loss has one token
-denominator for the whole step, so neither packing nor micro-batching changes the gradient. What a sample is
-worth (its advantage) was decided before; which samples exist is not decided here.
+An update packs its samples, runs forward and backward per micro-batch, and moves the weights once. The loss
+has one token denominator for the whole update, so neither packing nor micro-batching changes the gradient.
+What a sample is worth (its advantage) was decided before; which samples exist is not decided here.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
-from typing import Literal, Required, TypedDict, TypeVar
+from statistics import fmean
+from typing import Required, TypedDict, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -40,7 +42,6 @@ class LearnerOptions(TypedDict, total=False):
     clip_low: float
     clip_high: float
     importance_cap: float | None
-    old_logprobs: Literal["recomputed", "sampled"]
     logprob_chunk_tokens: int
     bf16: bool
     lora: Lora | None
@@ -49,8 +50,6 @@ class LearnerOptions(TypedDict, total=False):
 class TorchLearner:
     """Implements the `Learner` port for a transformers causal LM; takes the model over.
 
-    `old_logprobs` says which policy is the old one of the loss: `recomputed` is the current one (one update
-    per rollout batch, ratio exactly 1), `sampled` the one that wrote the tokens (several updates per batch).
     With `bf16`, forward and backward run in bfloat16 while parameters, optimizer and softmax stay float32.
     """
 
@@ -65,7 +64,6 @@ class TorchLearner:
         clip_low: float = 0.2,
         clip_high: float = 0.28,
         importance_cap: float | None = None,
-        old_logprobs: Literal["recomputed", "sampled"] = "recomputed",
         logprob_chunk_tokens: int = 2048,
         bf16: bool = False,
         lora: Lora | None = None,
@@ -77,7 +75,6 @@ class TorchLearner:
         self._micro_batch_tokens = micro_batch_tokens
         self._betas, self._weight_decay, self._grad_clip = betas, weight_decay, grad_clip
         self._clip_low, self._clip_high, self._importance_cap = clip_low, clip_high, importance_cap
-        self._old_logprobs = old_logprobs
         self._on_first_rank(lambda: refuse_another_model(model))
         self._policy = Policy(model, logprob_chunk_tokens=logprob_chunk_tokens, autocast_bf16=bf16)
         self._settle()
@@ -91,23 +88,54 @@ class TorchLearner:
         self._optimizer = Optimizers(self.model, kind, betas=self._betas, weight_decay=self._weight_decay)
 
     def step(
-        self, samples: Sequence[TrainSample], *, objective: Objective, lr: float, temperature: float = 1.0
+        self, *shares: Sequence[TrainSample], objective: Objective, lr: float, temperature: float = 1.0
     ) -> StepReport:
-        """One optimizer step; without any target token nothing happens, and `num_target_tokens` says so."""
-        samples = [s for s in samples if any(s.loss_mask)]
+        """One update per share of a batch; without any target token nothing happens, and metrics say so.
+
+        The old policy of the loss is the one before the first update:
+
+            update k = 1, 2, ...:  rho_t = pi_k(t) / pi_1(t),  w_t = min(pi_1(t) / mu(t), cap)
+
+        So rho is exactly 1 in the first one. Shares of later ones are scored by pi_1 before it.
+        """
+        targeted = [[s for s in share if any(s.loss_mask)] for share in shares]
+        first, *later = list(filter(None, targeted)) or [[]]
+        old_logprobs = [self._logprobs(share, temperature) for share in later]
+        reports = [
+            self._update(share, old, objective=objective, lr=lr, temperature=temperature)
+            for share, old in zip([first, *later], [repeat(None), *old_logprobs], strict=True)
+        ]
+        names = [name for name, _ in reports[0].metrics]
+        return StepReport(metrics=tuple((name, fmean(r[name] for r in reports)) for name in names))
+
+    @torch.no_grad()
+    def _logprobs(self, samples: Sequence[TrainSample], temperature: float) -> list[Tensor]:
+        """By the present policy, of the targets (T,) of each of this rank's micro-batches."""
+        return [self._policy(batch, temperature)[0] for batch in self._micro_batches(samples)]
+
+    def _update(
+        self,
+        samples: Sequence[TrainSample],
+        old_logprobs: Iterable[Tensor | None],
+        *,
+        objective: Objective,
+        lr: float,
+        temperature: float,
+    ) -> StepReport:
+        """Of the weights, once. `old_logprobs` are one (T,) per micro-batch; None: those of this policy."""
         num_targets = sum(sum(s.loss_mask) for s in samples)
         metrics = {"num_samples": float(len(samples)), "num_target_tokens": float(num_targets)}
         if not num_targets:
             return StepReport(metrics=tuple(metrics.items()))
         self._optimizer.zero_grad()
         tally = Tally()
-        for micro_batch in self._micro_batches(samples):
+        for micro_batch, old_T in zip(self._micro_batches(samples), old_logprobs, strict=False):
             logprobs_T, entropy_T = self._policy(micro_batch, temperature)
-            terms = self._loss(objective, micro_batch, logprobs_T, num_targets)
+            terms = self._loss(objective, micro_batch, logprobs_T, old_T, num_targets)
             torch.autograd.backward(terms.loss)
             num_packed_tokens = len(micro_batch.token_ids_N)
             tally.add(terms, entropy_T, num_packed_tokens=num_packed_tokens, denominator=num_targets)
-        metrics |= {**total(self._from_all_ranks(tally)), "grad_norm": self._update(lr), "lr": lr}
+        metrics |= {**total(self._from_all_ranks(tally)), "grad_norm": self._move(lr), "lr": lr}
         return StepReport(metrics=tuple(metrics.items()))
 
     def score(
@@ -200,14 +228,18 @@ class TorchLearner:
         return work()
 
     def _loss(
-        self, objective: Objective, batch: MicroBatch, logprobs_T: Tensor, num_targets: int
+        self,
+        objective: Objective,
+        batch: MicroBatch,
+        logprobs_T: Tensor,
+        old_T: Tensor | None,
+        num_targets: int,
     ) -> TokenLoss:
         if objective is Objective.LIKELIHOOD:
             return likelihood_loss(logprobs_T, denominator=num_targets)
-        is_recomputed = self._old_logprobs == "recomputed"
         return policy_loss(
             logprobs_T,
-            logprobs_T.detach() if is_recomputed else batch.sampled_logprobs_T,
+            logprobs_T.detach() if old_T is None else old_T,
             batch.sampled_logprobs_T,
             batch.advantages_T,
             denominator=num_targets,
@@ -216,7 +248,7 @@ class TorchLearner:
             importance_cap=self._importance_cap,
         )
 
-    def _update(self, lr: float) -> float:
+    def _move(self, lr: float) -> float:
         """Clip, move, and return the gradient norm before clipping; nothing moves if it is not finite.
 
         It is the same on all ranks, so that they refuse together.
@@ -225,7 +257,8 @@ class TorchLearner:
         if not math.isfinite(norm):
             raise LearnerError(
                 f"the gradient's norm is {norm}, so no step was taken: the run goes on from its last "
-                "checkpoint; if it comes again, lower the stage's lr, or set learner.bf16 = false"
+                "checkpoint; if it comes again, lower the stage's lr, or set learner.bf16 = false, and give "
+                "--accept-changes"
             )
         self._optimizer.step(lr)
         self._optimizer.zero_grad()  # no memory of the engines, which come next, is taken by gradients

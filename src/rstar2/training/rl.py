@@ -74,18 +74,16 @@ async def play(parts: Parts, stage: StageSection, problems: Sequence[Problem], *
 
 
 def learn(parts: Parts, stage: StageSection, groups: Sequence[Group], *, step: int) -> Learned:
-    """Resample, and take the stage's optimizer steps; the learner's metrics are means over them."""
+    """Resample, and take the stage's optimizer steps, as many as `updates` says."""
     began = time.perf_counter()
     rng = random.Random(f"{parts.config.run.seed}/roc/{stage.name}/{step}")
     kept = [resampled(group, stage, parts.config.roc, rng) for group in groups]
     lr = warmed_up(stage.lr, step=step, warmup_steps=stage.warmup_steps)
-    reports = [
-        parts.learner.step(samples, objective=Objective.POLICY, lr=lr, temperature=stage.temperature)
-        for samples in dealt([advantage.samples(group) for group in kept], stage.updates)
-    ]
+    shares = dealt([advantage.samples(group) for group in kept], stage.updates)
+    report = parts.learner.step(*shares, objective=Objective.POLICY, lr=lr, temperature=stage.temperature)
     metrics = {
         **group_metrics([g for g in kept if not g.is_degenerate], prefix="kept_"),
-        **{f"learner_{name}": fmean(r[name] for r in reports) for name, _ in reports[0].metrics},
+        **{f"learner_{name}": value for name, value in report.metrics},
         "learn_s": time.perf_counter() - began,
     }
     return Learned(kept=kept, metrics=metrics)
