@@ -67,7 +67,7 @@ def test_entropies_of_recorded_tokens_are_those_that_transformers_computes(
 def test_a_run_is_analyzed_phase_by_phase(rstar2, checkpoint, line, tmp_path):
     run = checkpoint.parents[1]
     other = line | {"phase": "rl1", "kept": True}
-    lines = [line, line | {"problem": "q"}, other]
+    lines = [line, line | {"problem": "q", "occasion": 1}, other]
     (run / "rollouts.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
     done = rstar2("analyze", run, "--out", tmp_path, "--limit", 5)
     assert (done.exit_code, done.stderr) == (0, "")
@@ -79,9 +79,9 @@ def test_a_run_is_analyzed_phase_by_phase(rstar2, checkpoint, line, tmp_path):
     assert phase["conduct"]["calls per right answer"]["value"] == 1.0
     assert analysis["tables"][0]["title"] == "Conduct"
     scored = [json.loads(each) for each in (tmp_path / "entropies.jsonl").read_text().splitlines()]
-    keys = ("phase", "step", "problem", "index")
-    assert [[each[key] for key in keys] for each in scored] == [
-        ["evaluation/rl1", 1, "p", 0], ["evaluation/rl1", 1, "q", 0],
+    keys = ("phase", "step", "problem", "occasion", "index")
+    assert [[each.get(key) for key in keys] for each in scored] == [
+        ["evaluation/rl1", 1, "p", None, 0], ["evaluation/rl1", 1, "q", 1, 0],
     ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _ENTROPIES = "entropies.jsonl"
 _ROLLOUTS_AT_ONCE = 16
-_WHICH_ROLLOUT = ("phase", "step", "problem", "index")
+_WHICH_ROLLOUT = ("phase", "step", "problem", "occasion", "index")
 """What tells a rollout of a run from all others; transcripts of benchmarks have no phase and no step."""
 
 
