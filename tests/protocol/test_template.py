@@ -71,6 +71,30 @@ def test_without_a_system_prompt_the_template_puts_its_own(template: Template) -
     assert "<|im_start|>system\nReason inside <reason>" in template.render(template.opening("q"))
 
 
+@given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), TEXT), min_size=1))
+def test_no_message_is_left_out_wherever_it_stands(
+    template: Template, conversation: list[tuple[str, str]]
+) -> None:
+    marked = [(role, f"{text}@{place}@") for place, (role, text) in enumerate(conversation)]
+    rendered = template.render([{"role": role, "content": text} for role, text in marked])
+    places = [rendered.find(text) for _, text in marked]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_a_later_system_message_is_a_turn_of_its_own(template: Template) -> None:
+    first, later, user = (
+        {"role": r, "content": c} for r, c in [("system", "A"), ("system", "B"), ("user", "q")]
+    )
+    assert template.render([first, user], tools=[]) == (
+        "<|im_start|>system\nA<|im_end|>\n<|im_start|>user\nq<|im_end|>\n"
+    )
+    assert template.render([first, later, user, later], tools=[]) == (
+        "<|im_start|>system\nA<|im_end|>\n<|im_start|>system\nB<|im_end|>\n"
+        "<|im_start|>user\nq<|im_end|>\n<|im_start|>system\nB<|im_end|>\n"
+    )
+
+
 def test_a_bridge_closes_the_turn_and_opens_the_next_one(template: Template) -> None:
     assert template.tokenizer.decode(template.bridge("4")) == (
         "\n<|im_start|>user\n<tool_response>\n4\n</tool_response><|im_end|>\n<|im_start|>assistant\n<reason>"
