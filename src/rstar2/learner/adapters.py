@@ -6,14 +6,14 @@ weights W + s B A under the plain model's names: no engine knows of adapters.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rstar2.errors import CheckpointError, ConfigError
@@ -32,18 +32,22 @@ class Lora:
     rank: int
     alpha: int
     targets: tuple[str, ...] = ()
-    """Last parts of the names of linear layers; none means all but the output's."""
+    """Ends of the names of linear layers, from a dot on; none means all but the output's."""
     seed: int = 0
     """Draws every A: ranks must begin alike."""
 
 
 def add_adapters(model: PreTrainedModel, lora: Lora) -> None:
-    """In place. The model's own parameters no longer learn; adapters are float32 whatever its type."""
+    """In place. The model's own parameters no longer learn; adapters are float32 whatever its type.
+
+    ConfigError if a target is no linear layer, or the output's, whose weight is read without its adapter.
+    """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ConfigError("learner.lora needs peft: pip install 'rstar2[lora]'") from error
 
+    _refuse_other_targets(model, lora.targets)
     options = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets) or "all-linear"
     )
@@ -53,6 +57,22 @@ def add_adapters(model: PreTrainedModel, lora: Lora) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def _refuse_other_targets(model: PreTrainedModel, targets: Sequence[str]) -> None:
+    output = model.get_output_embeddings()
+    layers = [
+        f".{name}"
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear) and part is not output
+    ]
+    for target in targets:
+        if not any(layer.endswith(f".{target}") for layer in layers):
+            names = dict.fromkeys(layer.rpartition(".")[2] for layer in layers)
+            raise ConfigError(
+                f"learner.lora.targets: '{target}' is no linear layer within {type(model).__name__}: "
+                f"choose among {', '.join(names)}"
+            )
 
 
 def merged(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
