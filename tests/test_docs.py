@@ -213,6 +213,20 @@ def value(text: str) -> object:
         return text
 
 
+def test_what_the_recipe_leaves_unnamed_is_the_papers_value():
+    (named,) = (tomllib.loads(b) for b in blocks(ROOT / "docs/recipe.md", "toml") if "[[stages]]" in b)
+    ours, papers = parse_config(named), load_config(ROOT / "configs/qwen3-14b.toml")
+    of_machines = {"num_ranks"}
+    sections = [
+        (named.get("roc", {}), ours.roc, papers.roc),
+        (named["learner"], ours.learner, papers.learner),
+        *zip(named["stages"], ours.stages, papers.stages, strict=True),
+    ]
+    for names, mine, theirs in sections:
+        unnamed = type(mine).model_fields.keys() - names.keys() - of_machines
+        assert {k: getattr(mine, k) for k in unnamed} == {k: getattr(theirs, k) for k in unnamed}
+
+
 def test_the_version_is_the_same_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert rstar2.__version__ == project["version"]
