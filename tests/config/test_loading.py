@@ -19,6 +19,17 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"engine": {"kind": "vllm"}, "stages": [STAGE], "evaluation": {"top_p": 0.9}},
+        {"engine": {"kind": "torch"}, "stages": [{**STAGE, "top_p": 0.9}]},
+    ],
+)
+def test_top_p_is_free_where_the_learner_need_not_know_it(data: dict[str, Any]) -> None:
+    parse_config({"model": {"base": "x"}} | data)
+
+
 def test_every_config_of_a_run_that_comes_with_the_project_is_sound() -> None:
     others = ("simulate", "data")
     paths = [path for path in sorted(CONFIGS.glob("*.toml")) if path.stem.split("-")[0] not in others]
@@ -169,6 +180,10 @@ def test_a_bad_override_is_named_with_what_would_be_right(
         ({"tools": {"mcp": [{"name": "x", "adress": "y"}]}}, "tools.mcp.0.adress: unknown key; known here: "),
         ({"tools": {"enabled": ["calculator"]}}, 'generated demonstrations call Python: put "python" into'),
         ({"stages": [STAGE, STAGE]}, "stage names must differ"),
+        (
+            {"engine": {"kind": "vllm"}, "model": {"base": "x"}, "stages": [{**STAGE, "top_p": 0.9}]},
+            "which the learner takes before it: set top_p = 1 for stage rl1",
+        ),
         ({"rollout": {"max_lag": 1}}, "of older weights: set learner.importance_cap (usually 2)"),
         (
             {"rollout": {"max_lag": 2}, "learner": {"importance_cap": 2.0}},

@@ -166,6 +166,17 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _logprobs_are_of_all_tokens(self) -> Self:
+        """vLLM reports them after top-p, where what is left counts more than it does for the learner."""
+        for stage in self.stages:
+            if self.engine.kind == "vllm" and stage.top_p < 1:
+                raise ValueError(
+                    'engine.kind = "vllm" reports log-probs after top_p, which the learner takes before it: '
+                    f"set top_p = 1 for stage {stage.name} (evaluation.top_p is free)"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _one_rollout_fits(self) -> Self:
         longest = max((s.max_response_tokens for s in self.stages), default=0)
         longest = max(longest, self.evaluation.max_response_tokens)
