@@ -1,12 +1,23 @@
 import random
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstar2.config import RocSection, StageSection
+from rstar2.config import RocSection, RunConfig, StageSection
 from rstar2.telemetry import Window
-from rstar2.training.rl import LEGEND, dealt, group_metrics, idle_seconds, resampled, stage_limits, step_line
+from rstar2.training.rl import (
+    LEGEND,
+    dealt,
+    group_metrics,
+    idle_seconds,
+    learn,
+    resampled,
+    stage_limits,
+    step_line,
+)
 from rstar2.types import (
     Ending,
     GradedRollout,
@@ -15,9 +26,11 @@ from rstar2.types import (
     Rollout,
     Segment,
     Source,
+    StepReport,
     ToolCall,
     ToolResult,
     ToolStatus,
+    TrainSample,
     Turn,
 )
 
@@ -112,6 +125,25 @@ def test_updates_share_the_groups_evenly_and_cut_none(sizes: list[int], count: i
     assert sum(map(len, numbers)) == sum(size > 0 for size in sizes)
     assert max(map(len, numbers)) - min(map(len, numbers)) <= 1
     assert len(shares) == min(count, max(1, sum(size > 0 for size in sizes)))
+
+
+class RememberingLearner:
+    """Of the `Learner` port, what an RL step needs."""
+
+    def step(self, *shares: Sequence[TrainSample], **_: object) -> StepReport:
+        self.shares = shares
+        return StepReport(metrics=(("loss", 0.5),))
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_all_updates_of_a_batch_are_one_call_as_they_share_their_old_policy(updates: int) -> None:
+    learner = RememberingLearner()
+    config = RunConfig(roc=RocSection(mode="off"))
+    parts = SimpleNamespace(config=config, learner=learner)
+    stage = STAGE.model_copy(update={"updates": updates})
+    learned = learn(parts, stage, [MIXED, ALL_RIGHT, MIXED], step=0)  # type: ignore[arg-type]
+    assert [len(share) for share in learner.shares] == [4 // updates] * updates
+    assert learned.metrics["learner_loss"] == 0.5
 
 
 def test_a_stage_limits_its_rollouts() -> None:
