@@ -194,6 +194,26 @@ def test_logprobs_are_those_of_the_sampled_tokens(scene, tokenizer):
     assert bytes(listed[0]["bytes"]).decode() == listed[0]["token"]
 
 
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_bytes_of_tokens_are_those_of_the_text_also_where_they_cut_characters(scene, tokenizer, is_streamed):
+    turn = "</reason>5 \u20ac are \U0001f600 and more."
+    asked = HELLO | {"logprobs": True}
+    here = scene(turn)
+    got = events(here, asked) if is_streamed else [posted(here, asked)[1]]
+    logprobs = [choice["logprobs"] for body in got for choice in body["choices"] if choice.get("logprobs")]
+    listed = [entry for part in logprobs for entry in part["content"]]
+    assert any(entry["token"] == "\ufffd" for entry in listed)
+    assert bytes(byte for entry in listed for byte in entry["bytes"]) == turn.encode()
+
+
+def test_a_token_beyond_the_vocabulary_has_no_bytes(scene, tokenizer):
+    here = scene(ANSWER)
+    here.turns = [(len(tokenizer.hf) + 5, tokenizer.eos_token_id)]
+    _, body = posted(here, HELLO | {"logprobs": True})
+    (entry,) = body["choices"][0]["logprobs"]["content"]
+    assert (entry["token"], entry["bytes"]) == ("", [])
+
+
 @pytest.mark.parametrize("prompt", ["What", ["What", "is"], [5, 6], [[5], [6, 7]]])
 def test_plain_completions_take_texts_and_tokens(scene, prompt):
     here = scene("42")

@@ -10,6 +10,7 @@
     agent.py        one choice, written by the agent loop, which runs the tools itself
     tool_calls.py   calls in the model's text -> calls as clients know them
     choices.py      all choices of one request, written at the same time
+    token_bytes.py  which bytes a token stands for
     replies.py      what clients get
     app.py          routes, streams, refusals
 

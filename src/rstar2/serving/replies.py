@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from uuid import uuid4
 
-from rstar2.ports import Tokenizer
+from rstar2.protocol.tokenizer import HuggingFaceTokenizer
 from rstar2.serving.echo import logprobs_of
+from rstar2.serving.token_bytes import token_bytes
 from rstar2.serving.tool_calls import FunctionCall
 from rstar2.serving.writing import Delta
 
@@ -42,7 +43,7 @@ class Reply(ABC):
         self,
         *,
         model: str,
-        tokenizer: Tokenizer,
+        tokenizer: HuggingFaceTokenizer,
         num_prompt_tokens: int,
         wants_logprobs: bool,
         wants_token_ids: bool = False,
@@ -125,9 +126,10 @@ class ChatReply(Reply):
     def _logprobs(self, delta: Delta) -> Json | None:
         if not self.wants_logprobs:
             return None
+        pieces = self._tokenizer.hf.convert_ids_to_tokens(list(delta.token_ids))
         listed = [
-            {"token": text, "logprob": logprob, "bytes": list(text.encode()), "top_logprobs": []}
-            for text, logprob in zip(self._token_texts(delta), delta.logprobs, strict=True)
+            _logprob(text, token_bytes(piece or "", text), logprob)  # an id beyond the vocabulary has none
+            for piece, text, logprob in zip(pieces, self._token_texts(delta), delta.logprobs, strict=True)
         ]
         return {"content": listed}
 
@@ -153,6 +155,11 @@ class CompletionReply(Reply):
 
     def _choice_piece(self, number: int, delta: Delta) -> Json:
         return self._choice(number, delta)
+
+
+def _logprob(text: str, written: bytes | None, logprob: float) -> Json:
+    listed = None if written is None else list(written)
+    return {"token": text, "logprob": logprob, "bytes": listed, "top_logprobs": []}
 
 
 def _called(delta: Delta, calls: Sequence[Json]) -> Json:
