@@ -146,6 +146,38 @@ def test_the_youngest_pause_no_more_than_needed_and_go_on_from_their_tokens() ->
     assert admission.recomputed_tokens == 6
 
 
+def in_rows_of_the_longest(num_rows: int, longest: int) -> bool:
+    return num_rows == 1 or num_rows * longest <= 20
+
+
+def test_a_long_turn_lets_as_many_beside_it_as_rows_of_its_length_are_held() -> None:
+    """Of rows of 8 two are held, of 11 one: a token more of `long` each step, and b, as young as c, goes."""
+    admission = Admission(100, holds=in_rows_of_the_longest)
+    for rollout_id, tokens in (("long", 5), ("b", 3), ("c", 2), ("d", 1), ("e", 1)):
+        admission.submit(request(rollout_id, tokens=tokens, new=15))
+    assert admitted(admission) == ["long", "b", "c", "d"]  # 5 * 5 > 20
+    assert step(admission, "long") == []
+    assert step(admission, "long") == ["d"]  # 4 * 6 > 20
+    assert step(admission, "long") == ["c"]  # 3 * 7 > 20
+    assert [step(admission, "long") for _ in range(3)] == [[], [], []]
+    assert step(admission, "long") == ["b"]  # 2 * 11 > 20
+    assert admitted(admission) == []
+    admission.hold("long")
+    assert admitted(admission) == ["e", "d", "c", "b"]
+
+
+def test_prompts_lie_in_rows_of_the_longest_and_held_ones_go_first() -> None:
+    admission = Admission(100, holds=in_rows_of_the_longest)
+    for rollout_id, tokens in (("a", 9), ("b", 3), ("c", 12)):
+        admission.submit(request(rollout_id, tokens=tokens, prompt_length=tokens))
+    assert admitted(admission) == ["a", "b"]  # a third prompt, 11 tokens but for its last, makes 3 * 11
+    admission.hold("a")
+    assert admitted(admission) == []  # 2 * 11
+    admission.hold("b")
+    assert admitted(admission) == ["c"]
+    assert admission.room.used_tokens == 12
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

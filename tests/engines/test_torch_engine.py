@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Co
 
 from rstar2.engines.torch_engine import TorchEngine
 from rstar2.errors import CapacityError, EngineError
+from rstar2.models.row_cache import RowCache
 from rstar2.ports import Engine
 from rstar2.types import FinishReason, Generation, GenerationRequest
 
@@ -396,6 +397,42 @@ def test_turns_that_pause_for_room_write_what_they_would_have_written_alone() ->
         for token_ids, made in tight[0]:
             expected = uncached_logprobs(reference, token_ids, made)
             torch.testing.assert_close(torch.tensor(made.logprobs), expected, atol=1e-4, rtol=0)
+
+    asyncio.run(scenario())
+
+
+def allocated_tokens(cache: RowCache) -> float:
+    """Positions that there is memory for in all layers, the spare included."""
+    tensors = [tensor for layer in cache._layers.values() for tensor in layer]
+    num_tensors, spares = len(tensors), [spare for spare in [cache._spare] if spare is not None]
+    num_bytes = sum(tensor.untyped_storage().nbytes() for tensor in tensors + spares)
+    return num_bytes / (num_tensors * 2 * 10 * 4 or 1)
+
+
+def test_a_long_turn_beside_short_ones_allocates_no_more_than_the_room_and_all_write_as_alone() -> None:
+    """Rows are as long as the longest: for all 61 of up to 250 own tokens they would take 15,000."""
+
+    async def run(kv_tokens: int) -> tuple[list[tuple[int, ...]], TorchEngine, float]:
+        engine = engine_of(qwen(), eos_token_id=-1, kv_tokens=kv_tokens, max_running=61)
+        made = await asyncio.gather(
+            *(
+                engine.generate(
+                    request(str(i), tuple(range(5, 30 + i % 3)), max_new_tokens=length, is_reserved=True)
+                )
+                for i, length in enumerate([250, *range(20, 80)])
+            )
+        )
+        allocated = max(
+            allocated_tokens(cache) for cache in (engine._batch._row_cache, engine._batch._prompt_cache)
+        )
+        await engine.close()
+        return [one.token_ids for one in made], engine, allocated
+
+    async def scenario() -> None:
+        (roomy, _, most), (tight, pressed, allocated) = await run(30_000), await run(2500)
+        assert allocated <= 2500 * 7 / 6 < most  # three layers have six tensors, and one is spare
+        assert pressed.stats.pauses > 0
+        assert tight == roomy
 
     asyncio.run(scenario())
 

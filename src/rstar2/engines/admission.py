@@ -3,6 +3,7 @@
 First come, first served. A turn for which somebody keeps room (`GenerationRequest.is_reserved`) starts when
 its tokens and one more of every running turn fit; any other when all that it may write fits as well, beside
 what the running ones are guessed to write (growth_guess.py). A worst-case reservation is a sender's matter.
+Where rows and prompts are padded to the longest, there must be memory for the padding as well (`holds`).
 
     waiting -> running -> held (its tool runs, its prefix is kept) -> waiting -> ...
                  \\-> waiting again, its keys and values dropped, its tokens kept
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rstar2.engines.growth_guess import GrowthGuess
-from rstar2.engines.kv_room import KvRoom
+from rstar2.engines.kv_room import KvRoom, prompt_key
 from rstar2.errors import CapacityError, EngineError
 from rstar2.types import GenerationRequest
 
@@ -32,6 +33,11 @@ class _Turn:
         return len(self.request.token_ids) + self.num_written
 
     @property
+    def own_tokens(self) -> int:
+        """Without those that its group shares."""
+        return self.num_tokens - prompt_key(self.request)[1]
+
+    @property
     def left_tokens(self) -> int:
         """That it may still write."""
         return self.request.max_new_tokens - self.num_written
@@ -40,8 +46,17 @@ class _Turn:
 class Admission:
     """The queue before an engine and the room behind it."""
 
-    def __init__(self, kv_tokens: int, *, on_drop: Callable[[str], None] = lambda rollout_id: None) -> None:
-        """`on_drop` hears of every held prefix that must go."""
+    def __init__(
+        self,
+        kv_tokens: int,
+        *,
+        on_drop: Callable[[str], None] = lambda rollout_id: None,
+        holds: Callable[[int, int], bool] = lambda num_rows, longest: True,
+    ) -> None:
+        """`on_drop` hears of every held prefix that must go.
+
+        `holds` says if there is memory for so many rows, each as long as the longest; for one there must be.
+        """
         self.room = KvRoom(kv_tokens)
         self.num_pauses = 0
         self.evicted_tokens = 0
@@ -49,6 +64,7 @@ class Admission:
         self.recomputed_tokens = 0
         """Of them, those that were taken in again."""
         self._on_drop = on_drop
+        self._holds = holds
         self._waiting: dict[str, _Turn] = {}
         self._running: dict[str, _Turn] = {}
         self._held: dict[str, int] = {}  # rollout id -> own tokens, longest held first
@@ -100,7 +116,7 @@ class Admission:
         while self._held and self.room.free_tokens < len(self._running):
             self._drop_longest_held()
         paused: list[str] = []
-        while self.room.free_tokens < len(self._running):
+        while not self._has_room_for_a_step():
             assert len(self._running) > 1, "a turn alone has room for all that it may become"
             # Of equals the one that came last.
             rollout_id = min(reversed(self._running), key=self.room.own_tokens)
@@ -160,7 +176,18 @@ class Admission:
         growth: float = len(self._running) + 1
         if not turn.request.is_reserved:
             growth = max(growth, self._guess.most_tokens(turn.left_tokens) + promised_tokens)
-        return missing + growth <= self.room.free_tokens + evictable
+        return missing + growth <= self.room.free_tokens + evictable and self._is_padding_held(turn)
+
+    def _is_padding_held(self, turn: _Turn) -> bool:
+        """Whether all rows, as long as the longest, find memory with the turn's, and the prompts likewise."""
+        longest = max(turn.own_tokens, *map(self.room.own_tokens, self._running))
+        prompts = {prompt_key(other.request) for other in (*self._running.values(), turn)}
+        longest_prompt = max(length for _, length in prompts)
+        return self._holds(len(self._running) + 1, longest) and self._holds(len(prompts), longest_prompt)
+
+    def _has_room_for_a_step(self) -> bool:
+        longest = max(map(self.room.own_tokens, self._running), default=0)
+        return self.room.free_tokens >= len(self._running) and self._holds(len(self._running), longest)
 
     def _promised_tokens(self, turn: _Turn) -> float:
         """Room to set aside for what a running turn will write."""
@@ -169,11 +196,15 @@ class Admission:
     def _start(self, turn: _Turn) -> None:
         rollout_id = turn.request.rollout_id
         self._held.pop(rollout_id, None)
-        while self._held and self.room.free_tokens < self.room.missing_tokens(turn.request, turn.num_tokens):
+        while self._held and not self._has_room_to_start(turn):
             self._drop_longest_held()
         self.room.take(turn.request, turn.num_tokens)
         self.recomputed_tokens += self._evicted.pop(rollout_id, 0)
         self._running[rollout_id] = self._waiting.pop(rollout_id)
+
+    def _has_room_to_start(self, turn: _Turn) -> bool:
+        missing = self.room.missing_tokens(turn.request, turn.num_tokens)
+        return missing <= self.room.free_tokens and self._holds(*self.room.prompts_with(turn.request))
 
     def _drop_longest_held(self) -> None:
         rollout_id = next(iter(self._held))

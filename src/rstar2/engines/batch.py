@@ -71,15 +71,17 @@ class Plan:
 class Batch:
     """Rows in order, their keys and values, and the prefixes kept for those that are not running."""
 
-    def __init__(self, model: PreTrainedModel, *, eos_token_id: int, max_prefill_tokens: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, eos_token_id: int, kv_tokens: int, max_prefill_tokens: int
+    ) -> None:
         self.rows: list[Row] = []
         self.entering: list[Row] = []
         """Admitted, not yet in a row; in order of admission."""
         self.prefixes = Prefixes()
         self._paused: dict[str, Row] = {}
         self._model = model
-        self._row_cache = RowCache()
-        self._prompt_cache = RowCache()
+        self._row_cache = RowCache(kv_tokens)
+        self._prompt_cache = RowCache(kv_tokens)
         self._prompts: list[Prompt] = []
         """By slot of the prompt cache."""
         self._eos_token_id = eos_token_id
@@ -94,6 +96,10 @@ class Batch:
     def is_abandoned(self) -> bool:
         """There are rows, and nobody waits for any of them."""
         return self.num_running > 0 and all(row.abandoned for row in (*self.rows, *self.entering))
+
+    def holds(self, num_rows: int, longest: int) -> bool:
+        """Whether there is memory for so many rows, or prompts, each as long as the longest."""
+        return self._row_cache.holds(num_rows, longest)
 
     def enter(self, request: GenerationRequest) -> None:
         """Begin a turn, or go on with one that paused."""

@@ -7,7 +7,7 @@ Pure bookkeeping; whoever takes room has looked at `free_tokens` before.
 
 from rstar2.types import GenerationRequest
 
-_PromptKey = tuple[str, int]
+PromptKey = tuple[str, int]
 
 
 class KvRoom:
@@ -17,8 +17,8 @@ class KvRoom:
         self.total_tokens = total_tokens
         self.used_tokens = 0
         self._own: dict[str, int] = {}
-        self._prompt_of: dict[str, _PromptKey] = {}
-        self._num_members: dict[_PromptKey, int] = {}
+        self._prompt_of: dict[str, PromptKey] = {}
+        self._num_members: dict[PromptKey, int] = {}
 
     @property
     def free_tokens(self) -> int:
@@ -29,15 +29,20 @@ class KvRoom:
 
     def missing_tokens(self, request: GenerationRequest, num_tokens: int) -> int:
         """Room that the request's rollout lacks before `num_tokens` of its tokens can be resident."""
-        key = _prompt_key(request)
+        key = prompt_key(request)
         is_resident = self._prompt_of.get(request.rollout_id) == key
         own_tokens = self._own[request.rollout_id] if is_resident else 0
         shared_tokens = key[1] if key in self._num_members else 0
         return max(0, num_tokens - shared_tokens - own_tokens)
 
+    def prompts_with(self, request: GenerationRequest) -> tuple[int, int]:
+        """How many prompts are resident with that of the request, and the tokens of the longest."""
+        prompts = {*self._num_members, prompt_key(request)}
+        return len(prompts), max(length for _, length in prompts)
+
     def take(self, request: GenerationRequest, num_tokens: int) -> None:
         """Make `num_tokens` tokens of the rollout resident."""
-        key, rollout_id = _prompt_key(request), request.rollout_id
+        key, rollout_id = prompt_key(request), request.rollout_id
         if self._prompt_of.get(rollout_id, key) != key:
             self.drop(rollout_id)
         if rollout_id not in self._own:
@@ -65,6 +70,6 @@ class KvRoom:
         return own_tokens
 
 
-def _prompt_key(request: GenerationRequest) -> _PromptKey:
-    """(group, tokens that its rollouts share)."""
+def prompt_key(request: GenerationRequest) -> PromptKey:
+    """Its group, and how many tokens the rollouts of it share."""
     return request.group_id, max(0, request.prompt_length - 1)

@@ -68,8 +68,10 @@ class TorchEngine:
         self._max_running = max_running
         self._version = version
         self._pace = pace
-        self._batch = Batch(model, eos_token_id=eos_token_id, max_prefill_tokens=max_prefill_tokens)
-        self._admission = Admission(kv_tokens, on_drop=self._batch.prefixes.leave)
+        self._batch = Batch(
+            model, eos_token_id=eos_token_id, kv_tokens=kv_tokens, max_prefill_tokens=max_prefill_tokens
+        )
+        self._admission = Admission(kv_tokens, on_drop=self._batch.prefixes.leave, holds=self._batch.holds)
         self._steps_before_adoption = 0
         self._outcomes: dict[str, asyncio.Future[Generation]] = {}
         """By rollout, of every turn that waits or runs."""

@@ -22,24 +22,32 @@ class RowCache:
 
     The capacity of a row follows the longest one, up and down, so that a step reads whole tensors: batched
     products copy any operand with gaps first (bfloat16 on a CPU), which costs as much as they do.
+    Invariant: if `holds` is asked first, each tensor's memory stays within the room; one more is spare.
     Layers come into being at their first write, so nothing is read from the model's configuration.
     Memory starts as zeros: a masked position has probability 0, but 0 times an uninitialised NaN is NaN.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room_tokens: int = 0) -> None:
+        """Beyond `room_tokens` positions in all, nothing is allocated ahead of need."""
+        self.room_tokens = room_tokens
         self.num_rows = 1
         self.capacity_tokens = _CAPACITY_MULTIPLE
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self._spare: Tensor | None = None
 
+    def holds(self, num_rows: int, longest: int) -> bool:
+        """Whether rows of at most `longest` positions stay within the room; one always does."""
+        return num_rows <= max(1, self.room_tokens // _capacity(longest))
+
     def fit(self, num_rows: int, longest: int) -> None:
         """Make room for rows 0 to `num_rows` - 1 of at most `longest` positions; these are kept."""
-        wanted = -(-longest // _CAPACITY_MULTIPLE) * _CAPACITY_MULTIPLE
+        wanted = _capacity(longest)
         is_tight = self.capacity_tokens * 3 < wanted * 4  # not for every row that ends is it worth shrinking
         if num_rows <= self.num_rows and wanted <= self.capacity_tokens and is_tight:
             return
         while self.num_rows < num_rows:
             self.num_rows *= 2
+        self.num_rows = max(num_rows, min(self.num_rows, self.room_tokens // wanted))
         self.capacity_tokens = wanted
         self._layers = {
             index: (self._resized(keys, 3), self._resized(values, 2))
@@ -79,8 +87,9 @@ class RowCache:
         shape = list(old.shape)
         shape[0], shape[capacity_dim] = self.num_rows, self.capacity_tokens
         new = self._from_spare(old, shape)
-        shared = min(old.shape[capacity_dim], self.capacity_tokens)
-        new[: old.shape[0]].narrow(capacity_dim, 0, shared).copy_(old.narrow(capacity_dim, 0, shared))
+        rows, shared = min(old.shape[0], self.num_rows), min(old.shape[capacity_dim], self.capacity_tokens)
+        kept = old[:rows].narrow(capacity_dim, 0, shared)
+        new[:rows].narrow(capacity_dim, 0, shared).copy_(kept)
         self._spare = old.as_strided((old.untyped_storage().nbytes() // old.itemsize,), (1,))
         return new
 
@@ -91,5 +100,12 @@ class RowCache:
         """
         num_elements = math.prod(shape)
         if self._spare is None or self._spare.numel() < num_elements or self._spare.dtype != like.dtype:
-            self._spare = like.new_zeros(2 * num_elements)
+            num_positions = self.num_rows * self.capacity_tokens
+            ahead = max(num_positions, min(2 * num_positions, self.room_tokens))
+            self._spare = like.new_zeros(num_elements // num_positions * ahead)
         return self._spare[:num_elements].view(shape)
+
+
+def _capacity(longest: int) -> int:
+    """Positions of each row if the longest has so many."""
+    return max(1, -(-longest // _CAPACITY_MULTIPLE)) * _CAPACITY_MULTIPLE
