@@ -1,5 +1,7 @@
 """What every policy promises, played on a small cluster in virtual time."""
 
+import pickle
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -200,3 +202,17 @@ def test_wrong_estimates_cost_stops_of_the_youngest_but_no_rollout():
     )
     assert len(outcome.finished_s) == longer.num_rollouts
     assert 0 < outcome.num_stops < longer.num_rollouts  # nobody is placed only to be stopped again
+
+
+@pytest.mark.parametrize("name", [name for name in POLICY_NAMES if name != DEFAULT_POLICY])
+def test_a_policy_that_does_not_learn_remembers_nothing_of_what_ended(name):
+    def play(num_rollouts):
+        for number in range(num_rollouts):
+            policy.ready(ready(f"r{number % 10}"))
+            policy.decide([load(1000), load(1000)])
+            policy.ended(f"r{number % 10}", 20, is_complete=True)
+        return len(pickle.dumps(policy))
+
+    policy = make_policy(name, 2)
+    soon = play(20)
+    assert play(500) <= soon + 10, "a counter of its own may have grown by a digit"

@@ -4,7 +4,6 @@ Two rules for the first turn. `RoundRobinSticky` is the official release: it mea
 least requests, but its counters only ever grow. `LeastInflightSticky` is verl: fewest requests in flight.
 """
 
-import heapq
 from collections.abc import Sequence
 
 from rstar2.rollout.placement.policy import Order, Ready, Start
@@ -57,7 +56,6 @@ class LeastInflightSticky:
 
     def __init__(self, num_engines: int) -> None:
         self._num_inflight = dict.fromkeys(range(num_engines), 0)
-        self._heap = [(0, engine) for engine in range(num_engines)]
         self._engine_of: dict[str, int] = {}
         self._running: set[str] = set()
         self._ready: dict[str, None] = {}
@@ -69,7 +67,7 @@ class LeastInflightSticky:
     def turn_ended(self, rollout_id: str, num_tokens: int) -> None:
         if rollout_id in self._running:
             self._running.remove(rollout_id)
-            self._count(self._engine_of[rollout_id], -1)
+            self._num_inflight[self._engine_of[rollout_id]] -= 1
 
     def ended(self, rollout_id: str, num_tokens: int, *, is_complete: bool) -> None:
         self.turn_ended(rollout_id, num_tokens)
@@ -85,7 +83,6 @@ class LeastInflightSticky:
 
     def engine_returned(self, engine: int) -> None:
         self._num_inflight[engine] = 0
-        self._count(engine, 0)
 
     def decide(self, loads: Sequence[EngineLoad]) -> list[Order]:
         orders: list[Order] = []
@@ -94,19 +91,10 @@ class LeastInflightSticky:
             if engine is None:
                 engine = self._engine_of[rollout_id] = self._least_loaded()
             self._running.add(rollout_id)
-            self._count(engine, 1)
+            self._num_inflight[engine] += 1
             orders.append(Start(rollout_id=rollout_id, engine=engine, reserved_tokens=None))
         self._ready.clear()
         return orders
 
-    def _count(self, engine: int, change: int) -> None:
-        self._num_inflight[engine] += change
-        heapq.heappush(self._heap, (self._num_inflight[engine], engine))
-
     def _least_loaded(self) -> int:
-        """Entries of the heap that are out of date are skipped when they surface."""
-        while True:
-            count, engine = self._heap[0]
-            if self._num_inflight.get(engine) == count:
-                return engine
-            heapq.heappop(self._heap)
+        return min(self._num_inflight, key=lambda engine: (self._num_inflight[engine], engine))
