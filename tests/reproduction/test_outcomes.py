@@ -84,6 +84,8 @@ def test_steps_in_which_no_right_rollout_could_have_an_error_do_not_count_as_fre
     assert outcome(no_calls).at_end("rl1", "tool_error_rate") is None
     assert outcome(none_right).at_end("rl1", "tool_error_rate_correct") is None
     assert step(**errors, reward=0.0).value("tool_error_rate_correct") is None
+    assert step(**errors, calls_per_correct_rollout=0.0).value("tool_error_rate_correct") is None
+    assert step(**errors, calls_per_correct_rollout=1.0).value("tool_error_rate_correct") is not None
 
 
 def test_within_a_budget_only_the_steps_that_it_paid_for_count(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_metrics_of_a_step_are_means_over_rollouts_and_shares_of_groups() -> Non
             "tool_error_rate": 3 / 5,
             "tool_error_rate_correct": 1 / 3,
             "calls_per_rollout": 5 / 4,
+            "calls_per_correct_rollout": 3 / 2,
             "tokens_per_rollout": 100 / 4,
             "clip_ratio": 1 / 4,
             "all_correct_share": 1 / 4,

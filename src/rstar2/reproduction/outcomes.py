@@ -20,9 +20,9 @@ WINDOW_STEPS = 3
 
 _MEASURED_AMONG = {
     "tool_error_rate": ("calls_per_rollout",),
-    "tool_error_rate_correct": ("calls_per_rollout", "reward"),
+    "tool_error_rate_correct": ("calls_per_rollout", "reward", "calls_per_correct_rollout"),
 }
-"""Where one of these is zero, there was no call, or no right rollout, that could have had an error."""
+"""Where one of these is zero, there was no call, or none in a right rollout, that could have failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Step:
     def value(self, metric: str) -> float | None:
         """None where there was nothing to measure, which the step's record counts as zero."""
         among = _MEASURED_AMONG.get(metric, ())
-        return self.values[metric] if all(self.values[name] for name in among) else None
+        return self.values[metric] if all(self.values.get(name, 1.0) for name in among) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from rstar2.rollout.agent import RolloutLimits
 from rstar2.telemetry import Window
 from rstar2.training.parts import Parts
 from rstar2.training.stages import StepOutcome, warmed_up
-from rstar2.types import Ending, Group, Problem, TrainSample
+from rstar2.types import Ending, GradedRollout, Group, Problem, TrainSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +134,7 @@ def resampled(group: Group, stage: StageSection, section: RocSection, rng: rando
 def group_metrics(groups: Sequence[Group], *, prefix: str) -> dict[str, float]:
     """Means over rollouts and shares over groups; only counts where there is nothing to average."""
     rollouts = [r for group in groups for r in group.rollouts]
+    right = [r for r in rollouts if r.reward == 1.0]
     metrics = {
         "groups": float(len(groups)),
         "rollouts": float(len(rollouts)),
@@ -143,8 +144,9 @@ def group_metrics(groups: Sequence[Group], *, prefix: str) -> dict[str, float]:
         metrics |= {
             "reward": fmean(r.reward for r in rollouts),
             "tool_error_rate": tool_error_rate(rollouts),
-            "tool_error_rate_correct": tool_error_rate([r for r in rollouts if r.reward == 1.0]),
-            "calls_per_rollout": fmean(len(r.rollout.call_statuses) for r in rollouts),
+            "tool_error_rate_correct": tool_error_rate(right),
+            "calls_per_rollout": _num_calls(rollouts) / len(rollouts),
+            "calls_per_correct_rollout": _num_calls(right) / len(right) if right else 0.0,
             "tokens_per_rollout": fmean(r.rollout.num_response_tokens for r in rollouts),
             "clip_ratio": fmean(r.rollout.ending is Ending.TOKEN_LIMIT for r in rollouts),
             "all_correct_share": fmean(min(g.rewards, default=0.0) == 1.0 for g in groups),
@@ -153,6 +155,10 @@ def group_metrics(groups: Sequence[Group], *, prefix: str) -> dict[str, float]:
     else:
         metrics |= {"reward": 0.0, "all_correct_share": 0.0}
     return {f"{prefix}{name}": value for name, value in metrics.items()}
+
+
+def _num_calls(rollouts: Sequence[GradedRollout]) -> int:
+    return sum(len(r.rollout.call_statuses) for r in rollouts)
 
 
 LEGEND = "errors: in all rollouts / in right ones; idle: learner / engines"
