@@ -243,7 +243,7 @@ def test_room_that_is_not_used_is_what_to_change_first():
 
 LONG_SAMPLES = {
     "model": {"base": "Qwen/Qwen2.5-7B-Instruct"},
-    "engine": {"kv_tokens": 200_000, "max_running": 128, "dtype": "bfloat16"},
+    "engine": {"kind": "vllm", "kv_tokens": 200_000, "max_running": 128, "dtype": "bfloat16"},
     "learner": {"num_ranks": 1, "bf16": True, "micro_batch_tokens": 16_384},
     "cluster": {
         "accelerator": "h100",
@@ -256,6 +256,13 @@ LONG_SAMPLES = {
     "stages": [{"name": "rl1", "steps": 1, "max_response_tokens": 15_934}],
 }
 """7B, 16,384 tokens per sample with its prompt, one accelerator of 80 GB."""
+
+
+def test_our_own_engine_has_a_third_of_the_kv_room_of_vllm_as_its_rows_are_padded():
+    paged = planned(RunConfig.model_validate(LONG_SAMPLES)).memory.kv_room_tokens
+    engine = LONG_SAMPLES["engine"] | {"kind": "torch"}
+    padded = planned(RunConfig.model_validate({**LONG_SAMPLES, "engine": engine})).memory.kv_room_tokens
+    assert padded == paged // 3 > 0
 
 
 def test_samples_of_16k_tokens_of_a_7b_fit_one_80_gb_accelerator_with_offload():

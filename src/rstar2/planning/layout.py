@@ -10,6 +10,8 @@ from rstar2.profiles import Accelerator, ModelShape, accelerator
 
 _LEARNING_SHARE = 0.95
 """Of an accelerator's memory while it learns; the rest is the framework's and lost to fragmentation."""
+_PADDED_POSITIONS = 3
+"""Of kind "torch" per token of `engine.kv_tokens`: in rows, prompts and kept prefixes (docs/engines.md)."""
 _VALUE_BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -60,6 +62,7 @@ def make_layout(config: RunConfig, model: ModelShape) -> Layout:
             bytes_per_value=_VALUE_BYTES[config.engine.dtype],
             kv_tokens=config.engine.kv_tokens,
             max_running=config.engine.max_running,
+            positions_per_token=_PADDED_POSITIONS if config.engine.kind == "torch" else 1,
         ),
         learner=_learner_shape(config, model, num_learning),
         num_engines=config.engine.num_engines,

@@ -180,6 +180,8 @@ class EngineShape:
     max_running: int
     prefill_tokens: int = 4096
     """Of one forward."""
+    positions_per_token: int = 1
+    """For which memory is taken, of each of `kv_tokens`."""
 
     @property
     def weight_bytes(self) -> float:
@@ -188,9 +190,9 @@ class EngineShape:
 
     @property
     def kv_bytes_per_token(self) -> float:
-        """Per device. Keys and values are split by head, of which none is halved."""
+        """Per device, of `kv_tokens`. Keys and values are split by head, of which none is halved."""
         split = min(self.num_devices, self.model.num_kv_heads)
-        return self.model.kv_bytes_per_token(self.bytes_per_value) / split
+        return self.positions_per_token * self.model.kv_bytes_per_token(self.bytes_per_value) / split
 
     @property
     def working_bytes(self) -> float:
