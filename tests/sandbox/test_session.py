@@ -36,6 +36,8 @@ class ScriptedInterpreters:
 
 
 class _Scripted:
+    is_alive = True
+
     def __init__(self, all_of_them: ScriptedInterpreters, life: int) -> None:
         self._all, self._life = all_of_them, life
 
@@ -66,16 +68,25 @@ class Memory:
 
     def __init__(self) -> None:
         self.is_losing_workers = False
+        self.latest: _Remembering | None = None
 
     async def start(self, session: Session, memory_limit_mb: int) -> Interpreter:
-        return cast(Interpreter, _Remembering(self))
+        self.latest = _Remembering(self)
+        return cast(Interpreter, self.latest)
+
+    def end_latest(self) -> None:
+        """Between its cells."""
+        if self.latest is not None:
+            self.latest.is_alive = False
 
 
 class _Remembering:
     def __init__(self, memory: Memory) -> None:
         self._memory, self._state = memory, list[str]()
+        self.is_alive = True
 
     async def run(self, number: int, program: Program) -> CellEnd:
+        assert self.is_alive
         if self._memory.is_losing_workers:
             self._memory.is_losing_workers = False
             raise SlotDied("gone")
@@ -86,7 +97,7 @@ class _Remembering:
     async def close(self) -> None: ...
 
 
-@given(st.lists(st.sampled_from(["a", "b", "c", "crash", "sleep", "lose a worker"]), max_size=30))
+@given(st.lists(st.sampled_from(["a", "b", "c", "crash", "sleep", "end", "lose a worker"]), max_size=30))
 def test_the_state_is_made_by_all_surviving_cells_whatever_happens_between_them(events: list[str]) -> None:
     async def scenario() -> None:
         memory, expected = Memory(), list[str]()
@@ -94,6 +105,8 @@ def test_the_state_is_made_by_all_surviving_cells_whatever_happens_between_them(
         for event in events:
             if event == "sleep":
                 await session.sleep()
+            elif event == "end":
+                memory.end_latest()
             elif event == "lose a worker":
                 memory.is_losing_workers = True
             else:

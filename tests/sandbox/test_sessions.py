@@ -5,6 +5,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -246,6 +247,75 @@ def test_no_timer_wakes_a_session_between_its_cells(
     cpu_s = [sum(each.cpu_times()[:2]) for each in left]
     time.sleep(0.2)
     assert [sum(each.cpu_times()[:2]) for each in left] == pytest.approx(cpu_s, abs=0.02)
+
+
+def _left_behind(
+    runner: asyncio.Runner, pool: SessionPool, code: str, num_processes: int
+) -> list[psutil.Process]:
+    """Processes of a session, those that its first cell starts, when another cell has just ended."""
+    before = set(psutil.Process().children(recursive=True))
+    runner.run(pool.run_cell("a", Program(code=f"import os, signal\n{code}")))
+    left = set(psutil.Process().children(recursive=True)) - before
+    zygotes = {each.parent() for each in left} & left
+    assert len(left) == num_processes
+    runner.run(pool.run_cell("a", Program(code="x = 1")))
+    return [each for each in left if each not in zygotes or each.parent() in zygotes]
+
+
+def _stand_still(processes: list[psutil.Process]) -> bool:
+    """Whether all are stopped or gone, and none ran for a moment."""
+
+    def seen() -> list[tuple[str, object]]:
+        return [(each.status(), each.cpu_times()) for each in processes if each.is_running()]
+
+    with suppress(psutil.NoSuchProcess):
+        before = seen()
+        time.sleep(0.1)
+        return seen() == before and {state for state, _ in before} <= {"stopped", "zombie"}
+    return False
+
+
+def test_a_session_that_was_woken_between_its_cells_is_stopped_again(
+    runner: asyncio.Runner, open_sessions: Callable[..., SessionPool]
+) -> None:
+    pool = open_sessions()
+    left = _left_behind(runner, pool, "if os.fork() == 0:\n    while True: pass", num_processes=3)
+    deadline_s = time.monotonic() + 0.2
+    while time.monotonic() < deadline_s:
+        for each in left:
+            each.resume()
+        time.sleep(0.002)
+    while not _stand_still(left):
+        assert time.monotonic() < deadline_s + 5
+    assert runner.run(pool.run_cell("a", Program(code="x"))).value == "1"
+
+
+@pytest.mark.integration
+def test_a_session_that_is_woken_whenever_it_is_stopped_ends_and_its_state_does_not(
+    runner: asyncio.Runner, open_sessions: Callable[..., SessionPool]
+) -> None:
+    pool = open_sessions()
+    left = _left_behind(runner, pool, "if os.fork() == 0:\n    while True: pass", num_processes=3)
+    deadline_s = time.monotonic() + 15
+    while any(each.is_running() for each in left):
+        assert time.monotonic() < deadline_s
+        for each in left:
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
+        time.sleep(0.002)
+    runner.run(asyncio.sleep(0.1))  # for the pool to hear of it
+    assert runner.run(pool.run_cell("a", Program(code="x"))).value == "1"
+
+
+@pytest.mark.integration
+def test_processes_that_wake_each_other_stand_still_between_cells(
+    runner: asyncio.Runner, open_sessions: Callable[..., SessionPool]
+) -> None:
+    code = "for _ in range(30):\n    if os.fork() == 0:\n        while True: os.kill(-1, signal.SIGCONT)\n"
+    left = _left_behind(runner, open_sessions(), code, num_processes=32)
+    deadline_s = time.monotonic() + 15
+    while not _stand_still(left):
+        assert time.monotonic() < deadline_s
 
 
 # -- eviction ---------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ class MemoryGroup:
         self._num_kills = self._read_num_kills()
 
     def become_supervisor(self) -> None:
-        """In the process that will fork the calls, once; closes the last way to the host's /proc."""
+        """In the process that will fork the calls, once; gives up its own way to the host's /proc."""
         self._victim_score_fd = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=self._host_proc_fd)
         os.close(self._host_proc_fd)
 

@@ -4,8 +4,8 @@
                 --freeze, thaw, SIGINT, end--> its zygote --what became of the process, once it is dead-->
 
 Time and the cause of a death are seen from outside. Between cells every process of the session is stopped:
-it computes, and costs, only while somebody waits for a cell. What the session says of itself is taken for a
-lie that may hurt nobody else: a word out of turn ends it.
+it computes, and costs, only while somebody waits for a cell; what goes on nevertheless ends it. What the
+session says of itself is taken for a lie that may hurt nobody else: a word out of turn ends it.
 """
 
 import asyncio

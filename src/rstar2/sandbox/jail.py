@@ -23,6 +23,7 @@ from math import ceil
 from pathlib import Path
 
 from rstar2.sandbox import cgroup, kernel, seccomp, view
+from rstar2.sandbox.stillness import Onlooker, Sight
 from rstar2.sandbox.wire import Request, SlotOrder
 
 _MOST_PROCESSES = 64
@@ -123,6 +124,10 @@ class OpenJail:
         """In the zygote: to every process of the call that it can find."""
         signal_children(number)
 
+    def look(self) -> Sight:
+        """In the zygote: what the processes of the session are doing, where anything is done about that."""
+        return {}
+
     def give_way(self) -> None:
         """In the zygote: let the calls of other slots go first from now on."""
 
@@ -150,10 +155,12 @@ class SealedJail(OpenJail):
         self._mount_point = home
         self._uid = uid
         self._blueprint = blueprint
+        self._onlooker: Onlooker | None = None
         self._memory: cgroup.MemoryGroup | None = None
         self._cpu: cgroup.CpuShare | None = None
 
     def build_outer_walls(self) -> None:
+        self._onlooker = Onlooker()
         group = f"{self._mount_point.parent.name}-{self._mount_point.name}"
         self._memory = cgroup.join_group(group)
         self._cpu = cgroup.join_cpu_group(group)
@@ -201,6 +208,10 @@ class SealedJail(OpenJail):
         """In the zygote, PID 1 of its namespace: everybody else in there."""
         with suppress(ProcessLookupError):
             os.kill(-1, number)
+
+    def look(self) -> Sight:
+        assert self._onlooker is not None, "there since the outer walls were built"
+        return self._onlooker.look()
 
     def give_way(self) -> None:
         if self._cpu is not None:

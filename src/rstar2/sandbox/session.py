@@ -75,6 +75,8 @@ class Session:
 
     async def _end_of(self, cell: PastCell, lost_cells: list[int]) -> CellEnd:
         """Run the cell, once more if the sandbox failed. Cancelled, it leaves no trace in the state."""
+        if self._interpreter is not None and not self._interpreter.is_alive:
+            await self.sleep()  # it did not stand still between its cells
         for attempt in range(1, _NUM_ATTEMPTS + 1):
             try:
                 return await self._run_on(self._interpreter or await self._rebuilt(lost_cells), cell)

@@ -13,12 +13,14 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from math import ceil
 from typing import NoReturn
 
 from rstar2.sandbox import cells, kernel, parcel, program, wire
 from rstar2.sandbox.cells import CellFiles
 from rstar2.sandbox.jail import OpenJail
+from rstar2.sandbox.stillness import Sight, is_still
 from rstar2.sandbox.wire import Ending, Reply, Request
 
 _MOST_FDS = wire.LINE + 1
@@ -30,8 +32,11 @@ _SESSION_FDS = CellFiles(
 _HIGHEST_FD = 256
 
 _MESSAGE_BYTES = 256
-_SIGNALS_TO_ALL = {wire.FREEZE: signal.SIGSTOP, wire.THAW: signal.SIGCONT}
 
+_FIRST_PAUSE_S, _MOST_LOOKS = 0.02, 8
+"""Pauses before looks at a session that is to stand still; each is twice the one before: 5 s in all."""
+_STOPPED, _STUCK = b"TtZX", b"D"
+"""States of threads. One that is stuck in the kernel stops before it is back in its program."""
 
 _SHORT_S = 0.5
 """What lasts longer is not short; generous, as all calls of a busy machine last longer than they need."""
@@ -42,6 +47,10 @@ _NEARLY_ALL = 0.95
 
 class ChildNotStarted(Exception):
     """The child of a call ended before the program began: nothing that the program could be blamed for."""
+
+
+class Restless(Exception):
+    """A session computes between its cells, however often it is stopped."""
 
 
 def serve(channel: socket.socket, jail: OpenJail) -> None:
@@ -148,25 +157,52 @@ def _await(child: int, channel: socket.socket, time_limit_s: float, jail: OpenJa
 
 
 def _watch(child: int, channel: socket.socket, jail: OpenJail) -> Ending:
-    """Pass the pool's words on to a session, until it ends or the pool has it ended."""
+    """Pass the pool's words on to a session, until it ends or is to be ended."""
     child_fd = os.pidfd_open(child)
+    pauses_s: Iterator[float] = iter(())
     try:
         poller = select.poll()
         poller.register(child_fd, select.POLLIN)
         poller.register(channel, select.POLLIN)
-        while child_fd not in {fd for fd, _ in poller.poll()}:
-            word = channel.recv(_MESSAGE_BYTES)
+        while True:
+            pause_s = next(pauses_s, None)
+            ready = {fd for fd, _ in poller.poll(None if pause_s is None else ceil(pause_s * 1000))}
+            if child_fd in ready:
+                return Ending.EXITED
+            word = channel.recv(_MESSAGE_BYTES) if ready else None
             if word == wire.KEYBOARD_INTERRUPT:
                 os.kill(child, signal.SIGINT)
-            elif word in _SIGNALS_TO_ALL:
-                jail.signal_all(_SIGNALS_TO_ALL[word])
-                if word == wire.FREEZE:
-                    jail.forgive()
-            else:
+            elif word == wire.FREEZE:
+                jail.signal_all(signal.SIGSTOP)
+                jail.forgive()
+                pauses_s = _until_still(jail)
+            elif word == wire.THAW:
+                pauses_s = iter(())
+                jail.claim_share()
+                jail.signal_all(signal.SIGCONT)
+            elif word is not None:
                 return Ending.INTERRUPTED
+    except Restless:
+        return Ending.INTERRUPTED
     finally:
         os.close(child_fd)
-    return Ending.EXITED
+
+
+def _until_still(jail: OpenJail) -> Iterator[float]:
+    """Pauses in seconds, each before another look at the session, which is stopped again if need be.
+
+    Between cells that follow at once nobody looks.
+    """
+    seen = before = Sight()
+    for number in range(_MOST_LOOKS):
+        yield _FIRST_PAUSE_S * 2**number
+        before, seen = seen, jail.look()
+        if is_still(before, seen, states=_STOPPED):
+            return
+        jail.signal_all(signal.SIGSTOP)
+        jail.give_way()
+    if not is_still(before, seen, states=_STOPPED + _STUCK):
+        raise Restless
 
 
 def _end_all(child: int, jail: OpenJail) -> tuple[int, float]:
