@@ -171,6 +171,23 @@ def test_a_program_that_is_not_short_gives_way_and_the_next_one_does_not() -> No
     assert asyncio.run(scenario()) == ["1024", "128", "1024", "1024"]
 
 
+def test_of_version_2_a_slot_gives_way_by_the_group_that_it_is_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cgroup, "_CGROUP_MOUNT", tmp_path)
+    monkeypatch.setattr(cgroup, "_own_groups", lambda: iter([("", "ours/pool-0")]))
+    assert cgroup.join_cpu_group("pool-0") is None, "the controller is not there"
+    (weight := tmp_path / "ours" / "pool-0" / "cpu.weight").parent.mkdir(parents=True)
+    weight.write_text("100")
+    share = cgroup.join_cpu_group("pool-0")
+    assert share is not None
+    share.give_way()
+    assert weight.read_text().startswith("12")
+    share.claim()
+    assert weight.read_text() == "100"
+    assert cgroup.join_cpu_group("pool-1") is None, "another one's"
+
+
 @contextmanager
 def sweeping() -> Iterator[None]:
     """Remove groups of all pools as fast as one can, as if pools started without a pause."""

@@ -123,13 +123,15 @@ class CpuShare:
 
 
 def join_cpu_group(name: str) -> CpuShare | None:
-    """Make and join the group for CPU time (of version 2: after that for memory), or None if we cannot."""
+    """Make and join the group for CPU time, or None if we cannot; of version 2, it is that for memory."""
     if (cpu_folder := _cpu_folder()) is not None:
         _join(cpu_folder / name)
         return CpuShare(cpu_folder / name / "cpu.shares")
-    hierarchy = _hierarchy()
-    weight = hierarchy.folder / name / "cpu.weight" if hierarchy is not None else None
-    return CpuShare(weight) if weight is not None and weight.exists() else None
+    for controllers, own_group in _own_groups():
+        weight = _CGROUP_MOUNT / own_group / "cpu.weight"
+        if not controllers and weight.parent.name == name and weight.exists():
+            return CpuShare(weight)
+    return None
 
 
 def join_group(name: str) -> MemoryGroup | None:
