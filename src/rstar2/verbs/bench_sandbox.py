@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import random
-import resource
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rstar2.console import console, progress_bar
 from rstar2.errors import InputError
+from rstar2.sandbox import descriptors
 from rstar2.sandbox.bench.caller import Caller, FreshInterpreter
 from rstar2.sandbox.bench.dialects import DIALECTS
 from rstar2.sandbox.bench.mix import MIXES, draw_tasks
@@ -63,7 +63,7 @@ def loads(in_flight: str, *, rate_per_s: float | None) -> list[Load]:
 def bench(plan: BenchPlan, *, out: Path | None) -> bool:
     """Measure, print, write to `out` as JSON; whether every call was answered right."""
     _check(plan, out)
-    _allow_many_descriptors()
+    descriptors.allow_many()  # one for each call in flight
     trials = asyncio.run(_trials(plan))
     _write(out, [{"api": api} | asdict(trial) for api, trial in trials])
     return all(trial.is_flawless for _, trial in trials)
@@ -167,9 +167,3 @@ def _check(plan: BenchPlan, out: Path | None) -> None:
 def _write(out: Path | None, records: list[dict[str, object]]) -> None:
     if out is not None:
         out.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-
-
-def _allow_many_descriptors() -> None:
-    """A connection is a descriptor; the usual soft limit of 1,024 is less than what we keep in flight."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -8,7 +8,6 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 from dataclasses import dataclass
@@ -58,7 +57,6 @@ def serve(serving: Serving) -> None:
     family, address = resolved(serving.host, serving.port)
     check_strangers(address, has_token=token is not None, is_insecure=serving.is_insecure)
     with bound_to(family, address) as bound:
-        _allow_many_descriptors()
         _collect_seldom()
         asyncio.run(_serve(serving, token, bound))
 
@@ -116,12 +114,6 @@ def _notes() -> tuple[str, ...]:
     """What this machine lacks, as health pages say it."""
     lacks = [feature for feature in probe_host() if not feature.is_available]
     return tuple(f"{feature.name}: {feature.lack}; {feature.remedy}" for feature in lacks)
-
-
-def _allow_many_descriptors() -> None:
-    """One for each connection, five for each program that runs."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _collect_seldom() -> None:
