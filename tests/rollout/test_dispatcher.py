@@ -133,6 +133,17 @@ def test_what_fits_no_engine_is_refused_at_once_with_the_remedy() -> None:
     asyncio.run(scenario())
 
 
+def test_what_exceeds_the_context_of_every_engine_is_refused_whatever_their_room() -> None:
+    async def scenario() -> None:
+        roomy = engine(100)
+        load = roomy.load()
+        roomy.load = lambda: replace(load, context_tokens=30)  # type: ignore[method-assign]
+        with pytest.raises(CapacityError, match=r"up to 31 tokens fits no engine"):
+            await patient([roomy]).generate(request("big", 31))
+
+    asyncio.run(scenario())
+
+
 def test_a_rollout_moves_from_a_failed_engine_with_all_its_tokens() -> None:
     async def scenario() -> None:
         broken, sound = engine(30, is_broken=True), engine(20)

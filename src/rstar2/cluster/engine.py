@@ -237,12 +237,9 @@ class ActorEngine:
         self._cause = str(cause)
         self._stats_of_lost = self._stats_so_far()
         self._steps_of_lost += self._snapshot.load.num_steps
-        empty = EngineLoad(
-            kv_tokens_total=self._snapshot.load.kv_tokens_total,
-            kv_tokens_reserved=0,
-            num_running=0,
-            num_waiting=0,
-            version=self._snapshot.load.version,
+        load = self._snapshot.load
+        empty = replace(
+            load, kv_tokens_reserved=0, kv_tokens_used=0, num_running=0, num_waiting=0, num_steps=0
         )
         self._snapshot = replace(self._snapshot, load=empty)
         self._remote = self._adopted = None

@@ -12,7 +12,8 @@ class EngineSection(Section):
     """Ours in this process; vLLM in processes of its own; somebody else's server. See docs/engines.md."""
     num_engines: int = Field(1, ge=1)
     kv_tokens: int = Field(200_000, ge=256)
-    """KV-cache room of each engine, tokens; of a server, how much of its room to ask for at a time."""
+    """KV-cache room of each engine, tokens, with kind "torch" of rows padded to the longest; of a server, how
+    much of its room to ask for at a time."""
     max_running: int = Field(512, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -212,7 +212,7 @@ class Dispatcher:
 
     def _fits_somewhere(self, request: GenerationRequest, failed: set[int]) -> bool:
         return any(
-            self._engines[index].load().kv_tokens_total >= request.max_total_tokens
+            self._engines[index].load().max_total_tokens >= request.max_total_tokens
             for index in self._alive - failed
         )
 
