@@ -15,10 +15,10 @@ every admitted turn gains at least one token before it can pause. No tensors, no
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rstar2.engines.growth_guess import GrowthGuess
-from rstar2.engines.kv_room import KvRoom, prompt_key
+from rstar2.engines.kv_room import KvRoom, PromptKey, prompt_key
 from rstar2.errors import CapacityError, EngineError
 from rstar2.types import GenerationRequest
 
@@ -41,6 +41,23 @@ class _Turn:
     def left_tokens(self) -> int:
         """That it may still write."""
         return self.request.max_new_tokens - self.num_written
+
+
+@dataclass(slots=True)
+class _Layout:
+    """The rows and prompts of running turns: how many, and how long the longest are."""
+
+    num_rows: int = 0
+    longest: int = 0
+    prompts: set[PromptKey] = field(default_factory=set)
+    longest_prompt: int = 0
+
+    def add(self, turn: _Turn) -> None:
+        key = prompt_key(turn.request)
+        self.num_rows += 1
+        self.longest = max(self.longest, turn.own_tokens)
+        self.prompts.add(key)
+        self.longest_prompt = max(self.longest_prompt, key[1])
 
 
 class Admission:
@@ -102,11 +119,17 @@ class Admission:
         """The turns that start or go on now, at most `num_free_rows`; their tokens have their room."""
         admitted: list[GenerationRequest] = []
         promised_tokens = sum(map(self._promised_tokens, self._running.values()))
+        layout = _Layout()
+        for turn in self._running.values():
+            layout.add(turn)
         while self._waiting and len(admitted) < num_free_rows:
             turn = next(iter(self._waiting.values()))
-            if self._running and not self._fits(turn, promised_tokens):
+            if self._running and not (
+                self._fits(turn, promised_tokens) and self._is_padding_held(turn, layout)
+            ):
                 break
             self._start(turn)
+            layout.add(turn)
             promised_tokens += self._promised_tokens(turn)
             admitted.append(turn.request)
         return admitted
@@ -176,14 +199,15 @@ class Admission:
         growth: float = len(self._running) + 1
         if not turn.request.is_reserved:
             growth = max(growth, self._guess.most_tokens(turn.left_tokens) + promised_tokens)
-        return missing + growth <= self.room.free_tokens + evictable and self._is_padding_held(turn)
+        return missing + growth <= self.room.free_tokens + evictable
 
-    def _is_padding_held(self, turn: _Turn) -> bool:
+    def _is_padding_held(self, turn: _Turn, layout: _Layout) -> bool:
         """Whether all rows, as long as the longest, find memory with the turn's, and the prompts likewise."""
-        longest = max(turn.own_tokens, *map(self.room.own_tokens, self._running))
-        prompts = {prompt_key(other.request) for other in (*self._running.values(), turn)}
-        longest_prompt = max(length for _, length in prompts)
-        return self._holds(len(self._running) + 1, longest) and self._holds(len(prompts), longest_prompt)
+        key = prompt_key(turn.request)
+        num_prompts = len(layout.prompts) + (key not in layout.prompts)
+        return self._holds(layout.num_rows + 1, max(layout.longest, turn.own_tokens)) and self._holds(
+            num_prompts, max(layout.longest_prompt, key[1])
+        )
 
     def _has_room_for_a_step(self) -> bool:
         longest = max(map(self.room.own_tokens, self._running), default=0)
