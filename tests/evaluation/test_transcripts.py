@@ -45,7 +45,7 @@ def test_rollouts_that_were_scored_by_another_answer_do_not_count(tmp_path):
 
 def test_a_file_that_was_not_finished_is_not_there(tmp_path):
     transcripts = Transcripts(tmp_path, {})
-    (tmp_path / "0000-test-algebra-1.json.jsonl.part").write_text('{"half')
+    (tmp_path / ".0000-test-algebra-1.json.jsonl.partial").write_text('{"half')
     assert transcripts.records(0, PROBLEM) is None
 
 

@@ -8,7 +8,6 @@ A file is written aside and renamed: it is whole or not there.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from rstar2.errors import InputError
 from rstar2.evaluation.attempts import Record
+from rstar2.telemetry import replace_text
 from rstar2.types import Problem
 
 
@@ -29,7 +29,7 @@ class Transcripts:
         begun = folder / "settings.json"
         wanted = json.loads(json.dumps(settings))
         if not begun.exists():
-            _write(begun, json.dumps(wanted, indent=1) + "\n")
+            replace_text(begun, json.dumps(wanted, indent=1) + "\n")
             return
         found = json.loads(begun.read_text(encoding="utf-8"))
         differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
@@ -56,11 +56,11 @@ class Transcripts:
 
     def keep(self, number: int, problem: Problem, records: Sequence[Record]) -> None:
         """All rollouts of a problem, which have ended."""
-        _write(self._path(number, problem), "".join(json.dumps(record) + "\n" for record in records))
+        replace_text(self._path(number, problem), "".join(json.dumps(record) + "\n" for record in records))
 
     def keep_score(self, score: Mapping[str, Any]) -> Path:
         path = self.folder / "score.json"
-        _write(path, json.dumps(score, indent=1) + "\n")
+        replace_text(path, json.dumps(score, indent=1) + "\n")
         return path
 
     def _path(self, number: int, problem: Problem) -> Path:
@@ -74,9 +74,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"'{folder}' cannot be made ({error.strerror}): give another --folder") from error
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

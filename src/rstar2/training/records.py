@@ -18,7 +18,7 @@ from rstar2.grpo import roc
 from rstar2.ports import Tokenizer
 from rstar2.rollout.simulation import traces
 from rstar2.rollout.transcript import readable
-from rstar2.telemetry import JsonLines, Window
+from rstar2.telemetry import JsonLines, Window, replace_text
 from rstar2.telemetry.trackers import Trackers
 from rstar2.training.state import RunState
 from rstar2.types import Group
@@ -100,8 +100,5 @@ class Records:
 
     def write_summary(self, rows: Sequence[Mapping[str, Any]], *, seed: int) -> dict[str, Any]:
         summary = {"seed": seed, "wall_s": sum(row["wall_s"] for row in rows), "stages": list(rows)}
-        path = self._folder / "summary.json"
-        aside = path.with_name(f".{path.name}.partial")
-        aside.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        aside.replace(path)
+        replace_text(self._folder / "summary.json", json.dumps(summary, indent=1) + "\n")
         return summary

@@ -18,7 +18,7 @@ from rstar2.evaluation.behaviour.analysis import Behaviour, Played, behaviour
 from rstar2.evaluation.behaviour.entropy import ScoredRollout, scored
 from rstar2.evaluation.behaviour.recorded import Record, RecordedRollout
 from rstar2.evaluation.behaviour.tables import TextTable, tables
-from rstar2.telemetry import JsonLines
+from rstar2.telemetry import JsonLines, replace_text
 from rstar2.verbs.checkpoint import playing_config
 
 if TYPE_CHECKING:
@@ -95,20 +95,13 @@ def analyze_recordings(recordings: Sequence[Recording], inquiry: Inquiry, *, fol
     shown = tables(found)
     analysis = folder / "analysis.json"
     result = asdict(inquiry) | asdict(found) | {"tables": [asdict(table) for table in shown]}
-    _replace(analysis, json.dumps(result, indent=1) + "\n")
+    replace_text(analysis, json.dumps(result, indent=1) + "\n")
     aside.path.replace(entropies)
     for table in shown:
         _show(table)
     _warn(found)
     console.print(f"written to {analysis} and {entropies}", soft_wrap=True)
     return found
-
-
-def _replace(path: Path, text: str) -> None:
-    """At once: a live report may read it at any moment."""
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def _drawn(records: Sequence[Record], inquiry: Inquiry) -> Sequence[Record]:

@@ -18,7 +18,7 @@ from rstar2.errors import ConfigError, InputError, LearnerError
 from rstar2.evaluation.samples import last_evaluation, telling
 from rstar2.protocol.response import shorten
 from rstar2.rollout.transcript import as_text
-from rstar2.telemetry import JsonLines
+from rstar2.telemetry import JsonLines, replace_text
 from rstar2.training.progress import CHANGES_FILE
 from rstar2.training.run import TrainingRun
 from rstar2.verbs.alone import alone_in
@@ -122,15 +122,12 @@ def _claim(folder: Path, config: RunConfig) -> None:
 
     That one is written first: after a kill in between, a change is noted twice, and not never.
     """
-    path = folder / "config.toml"
-    aside = path.with_name(f".{path.name}.partial")
     changed = {change.key: [change.before, change.now] for change in _changes(folder, config).all}
     try:
         if changed:
             record = {"after": _newest_checkpoint(folder), "changed": changed}
             JsonLines(folder / CHANGES_FILE).append(record)
-        aside.write_text(dump_config(config), encoding="utf-8")
-        aside.replace(path)
+        replace_text(folder / "config.toml", dump_config(config))
     except OSError as error:
         raise InputError(f"the run cannot be written ({error}): give another --run folder") from error
 
