@@ -65,16 +65,21 @@ def write(
         _flush(folder)
     except OSError as error:
         raise CheckpointError(f"{final} could not be written ({error}); check space and rights") from error
-    steps = sorted(folder.glob("step-*"))
-    end = steps.index(final) + 1
-    for other in steps[: max(0, end - keep)] + steps[end:]:
-        shutil.rmtree(other)
+    kept = names(folder)
+    end = kept.index(final.name) + 1
+    for other in kept[: max(0, end - keep)] + kept[end:]:
+        shutil.rmtree(folder / other)
     return final
+
+
+def names(folder: Path) -> list[str]:
+    """Of all that are there, the torn ones too, by step; the newest comes last."""
+    return sorted(path.name for path in folder.glob("step-*"))
 
 
 def latest(folder: Path) -> Checkpoint | None:
     """The newest complete checkpoint; None if there is none. Torn ones do not count."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for path in (folder / name for name in reversed(names(folder))):
         if (manifest := _verified_manifest(path)) is None:
             continue
         if manifest["format"] != FORMAT:

@@ -21,15 +21,17 @@ PROBLEMS = [
 def test_the_name_of_a_base_changes_with_what_it_is_made_from_and_with_nothing_else() -> None:
     key = base_key(parse_config({}))
     elsewhere = {"run": {"seed": 5}, "sft": {"steps": 1}, "engine": {"max_running": 3}}
-    later = {"learner": {"importance_cap": 2.0, "clip_high": 0.3, "num_ranks": 2}}
-    assert key == base_key(parse_config(elsewhere)) == base_key(parse_config(later))
+    later = {"learner": {"importance_cap": 2.0, "clip_high": 0.3}}
+    layout = {"num_ranks": 2, "hang_limit_s": 9, "micro_batch_tokens": 100, "logprob_chunk_tokens": 7}
+    for same in (elsewhere, later, {"learner": layout}):
+        assert base_key(parse_config(same)) == key
     others = [
         {"pretraining": {"steps": 7}},
         {"pretraining": {"mixture": {"right": 0.3}}},
         {"model": {"tiny": {"num_layers": 1}}},
         {"problems": {"tasks": {"gcd": {"max_value": 9}}}},
         {"protocol": {"user": "{question}!"}},
-        {"learner": {"micro_batch_tokens": 100}},
+        {"learner": {"weight_decay": 0.1}},
     ]
     assert len({key, *(base_key(parse_config(other)) for other in others)}) == 1 + len(others)
 

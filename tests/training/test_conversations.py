@@ -89,6 +89,8 @@ def told(*middle: Mapping[str, object]) -> str:
             "tool_calls must be a list",
         ),
         (told({"role": "assistant", "tool_calls": {"function": CALL}}), "tool_calls must be a list"),
+        (told({"role": "assistant", "content": None}), "message 2, assistant: it says nothing"),
+        (told({"role": "assistant", "content": "", "tool_calls": []}), "message 2, assistant: it says"),
         (told({"role": ["user"], "content": "q"}), "roles must be"),
         (told({"role": "user", "content": "\ud835"}), "surrogates not allowed"),
     ],

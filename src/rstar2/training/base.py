@@ -19,8 +19,11 @@ from rstar2.training.supervised import kinds
 from rstar2.types import Problem
 
 TOKENIZER_DOCUMENTS = 3000
-_NOT_OF_THE_BASE = {"num_ranks", "device", "lora", "clip_low", "clip_high", "importance_cap"}
-"""Keys of `[learner]` that do not change a base."""
+_NOT_OF_THE_BASE = {
+    *("num_ranks", "device", "hang_limit_s", "micro_batch_tokens", "logprob_chunk_tokens"),
+    *("lora", "clip_low", "clip_high", "importance_cap"),
+}
+"""Keys of `[learner]` that lay out its making, and those that only later phases know."""
 
 
 def base_key(config: RunConfig) -> str:

@@ -83,7 +83,7 @@ def _conversation(line: bytes, where: str) -> Conversation:
 
 
 def _message(message: Message, where: str) -> Message:
-    """As every template can render it: contents are texts, calls name their function."""
+    """As every template can render it: contents are texts, calls name their function, no turn is empty."""
     if isinstance(message.get("content"), list):
         message = {**message, "content": _joined(message["content"], where)}
     role = message["role"]
@@ -98,6 +98,10 @@ def _message(message: Message, where: str) -> Message:
         raise DataError(
             f"{where}, {role}: tool_calls must be a list of "
             '{"function": {"name": "...", "arguments": {...}}}; write them so, or delete the line'
+        )
+    if role == "assistant" and not (calls or message.get("content") or message.get("reasoning_content")):
+        raise DataError(
+            f"{where}, {role}: it says nothing and calls nothing; write a text or delete the line"
         )
     return message
 

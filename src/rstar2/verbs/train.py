@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rstar2 import checkpoint
 from rstar2.assemble import training_parts
 from rstar2.cluster.layout import blocks_of
 from rstar2.cluster.runtime import connected
@@ -88,7 +89,7 @@ async def _train(
 
 def _newest_checkpoint(folder: Path) -> str:
     """Its name; empty if there is none."""
-    return max((path.name for path in (folder / "checkpoints").glob("step-*")), default="")
+    return max(checkpoint.names(folder / "checkpoints"), default="")
 
 
 def _changes(folder: Path, config: RunConfig) -> Changes:
