@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,15 @@ def test_what_was_just_written_stays_though_a_torn_one_of_a_later_step_is_there(
     found = latest(tmp_path)
     assert found is not None
     assert found.step == 5
+
+
+def test_a_copy_under_a_name_of_its_own_is_neither_resumed_from_nor_removed(tmp_path: Path) -> None:
+    copy = shutil.copytree(checkpoint(tmp_path, 100), tmp_path / "step-best")
+    checkpoint(tmp_path, 150, keep=1)
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 150
+    assert (copy / "state.json").exists()
 
 
 @pytest.mark.parametrize("victim", ["manifest.json", "state.json", "nested/weights.bin"])

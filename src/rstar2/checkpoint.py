@@ -13,6 +13,7 @@ times. One process at a time writes a folder. What is in it is not decided here.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from rstar2.errors import CheckpointError
 FORMAT = 2
 STATE_FILE = "state.json"
 MANIFEST_FILE = "manifest.json"
+_NAME = re.compile(r"step-\d{8,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +75,11 @@ def write(
 
 
 def names(folder: Path) -> list[str]:
-    """Of all that are there, the torn ones too, by step; the newest comes last."""
-    return sorted(path.name for path in folder.glob("step-*"))
+    """Of all that are there, the torn ones too, by step; the newest comes last.
+
+    A copy that somebody keeps under another name is theirs.
+    """
+    return sorted(path.name for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
 
 
 def latest(folder: Path) -> Checkpoint | None:
