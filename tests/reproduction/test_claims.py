@@ -46,6 +46,32 @@ def test_three_seeds_decide_nothing() -> None:
     assert HALF.verdict(*cells(*[(0.04, 0.10)] * 4)) is Verdict.HOLDS
 
 
+STRICT = [claim for claim in claims("rl1", "rl3") if claim.is_strict]
+
+
+def test_what_says_more_or_fewer_is_strict_and_what_leaves_room_is_not() -> None:
+    assert [claim.text.split(" (")[0] for claim in STRICT] == [
+        "RoC ends with fewer of them than G of the same 2G drawn blindly",
+        "RL needs the SFT before it",
+        "a short limit first leaves shorter responses than a long one always",
+        "to leave out what is mastered ends higher",
+        "the tool gives more than ten times the parameters do",
+    ]
+
+
+@pytest.mark.parametrize("claim", STRICT, ids=lambda claim: claim.text)
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_a_tie_at_every_seed_is_neither_more_nor_fewer(claim: Claim, level: float) -> None:
+    assert claim.verdict(*cells(*[(level, level)] * 5)) is Verdict.OPEN
+    better, worse = (level + 0.1, level) if claim.more else (level, level + 0.1)
+    assert claim.verdict(*cells(*[(better, worse)] * 5)) is Verdict.HOLDS
+    assert claim.verdict(*cells(*[(worse, better)] * 5)) is Verdict.FAILS
+
+
+def test_nothing_is_at_most_half_of_nothing() -> None:
+    assert HALF.verdict(*cells(*[(0.0, 0.0)] * 5)) is Verdict.HOLDS
+
+
 def test_only_seeds_that_both_arms_have_are_compared() -> None:
     arm, rival = Cell(values={0: 0.04, 1: 0.9}), Cell(values={0: 0.10, 2: 0.0})
     assert HALF.excess(arm, rival).value == pytest.approx(-0.01)

@@ -7,6 +7,9 @@ With x_s and y_s the measure of the arm and of its rival at seed s, a claim of l
 one of more the same with -x_s and -y_s. It holds if the 95 % bootstrap interval of the mean of d over
 seeds lies at or below 0, does not hold if it lies above, and is open otherwise. With a handful of seeds it
 is about as wide as the seeds are apart, so `holds` means at every seed or nearly so.
+
+A claim that allows nothing and demands nothing beyond, factor 1 and margin 0, is strict: it says `fewer` or
+`higher`, so the interval must lie wholly below 0. Arms that are alike at every seed leave it open.
 """
 
 from dataclasses import dataclass, replace
@@ -41,6 +44,11 @@ class Claim:
     margin: float = 0.0
     """Of the measure; what is allowed in the rival's favour, or, negative, demanded beyond it."""
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether to be level with the rival is not enough."""
+        return self.factor == 1 and self.margin == 0
+
     def excess(self, arm: Cell, rival: Cell) -> Estimate:
         """Mean over shared seeds of d, with its interval: at most 0 if all is as claimed."""
         sign = -1 if self.more else 1
@@ -51,7 +59,7 @@ class Claim:
         if len(paired(arm, rival)[0].values) < FEWEST_SEEDS:
             return Verdict.OPEN
         found = self.excess(arm, rival)
-        if found.high <= 0:
+        if found.high < 0 or (found.high == 0 and not self.is_strict):
             return Verdict.HOLDS
         return Verdict.FAILS if found.low > 0 else Verdict.OPEN
 
