@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rstar2.tools.arithmetic import MAX_CHARS, NoValue, evaluate, written
+from rstar2.tools.arithmetic import _FUNCTIONS, MAX_CHARS, NoValue, evaluate, written
 
 LEAVES = st.integers(-9999, 9999).map(lambda n: (f"({n})", Fraction(n))) | st.decimals(
     -1000, 1000, allow_nan=False, places=4
@@ -84,6 +84,7 @@ def test_no_text_of_a_model_breaks_it_or_takes_long(text: str) -> None:
         ("round(22/7, 3)", "3.143"),
         ("floor(-1/2) + ceil(1/2)", "0"),
         ("max(1, 5/2, 2) - min(3, abs(-4))", "-0.5"),
+        ("max(3) + min(-2)", "1"),
         ("3 \u00d7 4 \u00f7 6 \u2212 1", "1"),
         ("1\n + 2", "3"),
         ("+".join(["1"] * 500), "500"),
@@ -91,6 +92,15 @@ def test_no_text_of_a_model_breaks_it_or_takes_long(text: str) -> None:
 )
 def test_answers_are_exact(expression: str, answer: str) -> None:
     assert written(evaluate(expression)) == answer
+
+
+@pytest.mark.parametrize("argument", ["-1", "0", "3", "5/2"])
+@pytest.mark.parametrize("name", _FUNCTIONS)
+def test_every_function_takes_its_fewest_and_its_most_arguments(name: str, argument: str) -> None:
+    _, fewest, most = _FUNCTIONS[name]
+    for count in (fewest, min(most, 5)):
+        with suppress(NoValue):
+            assert isinstance(evaluate(f"{name}({','.join([argument] * count)})"), Fraction)
 
 
 @pytest.mark.parametrize(

@@ -188,8 +188,8 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction 
 }
 _FUNCTIONS: Mapping[str, tuple[Callable[..., Fraction | int], int, int]] = {
     "abs": (abs, 1, 1),
-    "min": (min, 1, _MANY),
-    "max": (max, 1, _MANY),
+    "min": (lambda *values: min(values), 1, _MANY),  # of one value, too: Python's own would iterate over it
+    "max": (lambda *values: max(values), 1, _MANY),
     "floor": (math.floor, 1, 1),
     "ceil": (math.ceil, 1, 1),
     "round": (_round, 1, 2),
