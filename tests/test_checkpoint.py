@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import shutil
 import signal
@@ -76,6 +77,35 @@ def test_a_torn_checkpoint_does_not_count(tmp_path: Path, victim: str, damage: s
     found = latest(tmp_path)
     assert found is not None
     assert found.step == 1
+
+
+def test_a_torn_checkpoint_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint(tmp_path, 1)
+    (checkpoint(tmp_path, 2) / "state.json").unlink()
+    with caplog.at_level(logging.WARNING):
+        latest(tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'step-00000002'} is torn: it does not count"
+    ]
+
+
+@pytest.mark.parametrize("victim", ["manifest.json", "state.json", "nested/weights.bin"])
+def test_a_disk_that_fails_is_an_error_as_the_newest_checkpoint_may_be_complete(
+    tmp_path: Path, victim: str
+) -> None:
+    checkpoint(tmp_path, 1)
+    path = checkpoint(tmp_path, 2) / victim
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # every read of its first bytes is an EIO
+    with pytest.raises(CheckpointError, match=r"step-00000002 cannot be read .*Input/output error"):
+        latest(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_and_not_a_fresh_start(tmp_path: Path) -> None:
+    folder = tmp_path / "loop"
+    folder.symlink_to(folder)
+    with pytest.raises(CheckpointError, match="loop cannot be read"):
+        latest(folder)
 
 
 def test_a_torn_checkpoint_is_replaced_when_the_run_gets_there_again(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ times. One process at a time writes a folder. What is in it is not decided here.
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from rstar2.errors import CheckpointError
+
+_log = logging.getLogger(__name__)
 
 FORMAT = 2
 STATE_FILE = "state.json"
@@ -79,27 +82,53 @@ def names(folder: Path) -> list[str]:
 
     A copy that somebody keeps under another name is theirs.
     """
-    return sorted(path.name for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
+    try:
+        found = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return sorted(name for name in found if _NAME.fullmatch(name))
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest complete checkpoint; None if there is none. Torn ones do not count."""
+    """The newest complete checkpoint; None if there is none. Torn ones do not count.
+
+    CheckpointError if the disk fails on the way: what cannot be read now may well be complete.
+    """
     for path in (folder / name for name in reversed(names(folder))):
-        if (manifest := _verified_manifest(path)) is None:
-            continue
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {manifest['format']}, not {FORMAT}; start a new folder")
-        state = json.loads((path / STATE_FILE).read_text())
-        return Checkpoint(path=path, step=manifest["step"], state=state)
+        try:
+            found = _read(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if found is not None:
+            return found
+        _log.warning("%s is torn: it does not count", path)
     return None
 
 
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be read ({error}); mend the disk or its rights, then the same command goes on"
+    )
+
+
+def _read(path: Path) -> Checkpoint | None:
+    """None if it is torn."""
+    if (manifest := _verified_manifest(path)) is None:
+        return None
+    if manifest["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {manifest['format']}, not {FORMAT}; start a new folder")
+    state = json.loads((path / STATE_FILE).read_text())
+    return Checkpoint(path=path, step=manifest["step"], state=state)
+
+
 def _verified_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest, if all that it promises is there to the byte."""
+    """The manifest, if all that it promises is there to the byte; OSError if that cannot be told."""
     try:
         manifest: dict[str, Any] = json.loads((path / MANIFEST_FILE).read_text())
         is_complete = manifest["sha256"] == {name: _sha256(path / name) for name in manifest["sha256"]}
-    except (OSError, ValueError):  # missing or cut short: what a kill or a full disk leaves
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):  # missing or cut short
         return None
     return manifest if is_complete else None
 

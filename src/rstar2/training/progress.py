@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from rstar2 import checkpoint
+from rstar2.errors import CheckpointError
 from rstar2.training.parts import Parts
 from rstar2.training.records import Records
 from rstar2.training.state import RunState
@@ -50,9 +51,19 @@ class Progress:
         return (self._parts.folder / CHANGES_FILE).exists()
 
     def restore(self) -> None:
-        """Go back to the newest checkpoint, if there is one."""
+        """Go back to the newest checkpoint, if there is one.
+
+        CheckpointError if all that are there are torn: no kill leaves a run so, and a fresh start in its
+        folder would remove what may still be mended.
+        """
         parts = self._parts
-        found = checkpoint.latest(parts.folder / "checkpoints")
+        folder = parts.folder / "checkpoints"
+        found = checkpoint.latest(folder)
+        if found is None and (torn := checkpoint.names(folder)):
+            raise CheckpointError(
+                f"none of the {len(torn)} checkpoints in {folder} is complete; mend the disk or bring a copy "
+                "back, or delete that folder to start over"
+            )
         if found is not None:
             parts.learner.restore(found.path)
             self.state, self._saved_number = RunState.from_json(found.state), found.step
