@@ -59,6 +59,18 @@ def test_every_filter_drops_what_the_paper_names():
     assert (count.num_rows, count.num_kept) == (15, 3)
 
 
+def test_a_label_that_another_one_contradicts_goes_whatever_the_other_is():
+    labels = ("12", "\\frac{25}{2}", "no solution")
+    problems, count = cleaned(*(("Q?", label) for label in labels))
+    assert problems == []
+    assert dropped(count) == {"contradictions": 3}
+
+
+def test_spellings_of_one_integer_and_a_missing_label_contradict_nothing():
+    problems, _ = cleaned(("a", "1,234"), ("A", "$1234$"), ("a", None))
+    assert [p.answer for p in problems] == ["1234"]
+
+
 def test_rows_of_another_kind_are_passed_over():
     row = Columns("row 0", {"question": "a", "answer": "7", "kind": "bad"})
     problems, count = clean_problems("s", SOURCE, [row], max_digits=5, max_chars=60, banned=())

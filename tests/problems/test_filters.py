@@ -97,6 +97,19 @@ def test_a_question_with_two_answers_goes_altogether():
 
 
 @pytest.mark.parametrize(
+    ("answers", "num_kept"),
+    [(("12", "$012$", ""), 3), (("12", r"\frac{25}{2}"), 0), ((r"\frac12", r"\frac12"), 2), (("", ""), 2)],
+)
+def test_labels_contradict_each_other_by_what_they_say(answers, num_kept):
+    assert len(without_contradictions(problems_of(*(("q", answer) for answer in answers)))) == num_kept
+
+
+def test_the_integer_filter_hides_no_contradiction():
+    problems = problems_of(("a", "12"), ("a", "25/2"), ("b", "1"))
+    assert ids(apply_filters(problems, training_filters([]))[0]) == "2"
+
+
+@pytest.mark.parametrize(
     ("options", "kept"),
     [({}, "0123"), ({"min_solved": 2}, "23"), ({"drop_all_solved": True}, "012"),
      ({"min_solved": 2, "drop_all_solved": True}, "2")],
@@ -122,7 +135,7 @@ def test_every_filter_is_counted():
 
 
 def test_overlap_is_a_filter_only_where_there_is_a_benchmark():
-    names = ["integer answer", "contradictions", "repeats"]
+    names = ["contradictions", "integer answer", "repeats"]
     assert list(training_filters([])) == names
     assert list(training_filters(["How many?"])) == [*names, "8-gram overlap"]
 

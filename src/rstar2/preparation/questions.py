@@ -1,7 +1,8 @@
 """One source of problems, from rows to those whose answers can be checked by a rule.
 
-The paper's filters (section 4.2, arXiv:2508.20722) one after the other, each counted: answers in words and of
-several parts go, then all that are no integers, then huge ones, then what overlaps a benchmark.
+Contradictions go first, while every label is there to contradict. Then the paper's filters (section 4.2,
+arXiv:2508.20722) one after the other, each counted: answers in words and of several parts go, then all that
+are no integers, then huge ones, then what overlaps a benchmark.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -52,12 +53,12 @@ def clean_problems(
     num_repeats = num_rows - num_others - len(found)
     rows_left = counts_of_drops(num_rows, [("of other rows", num_others), ("repeated rows", num_repeats)])
     filters: dict[str, Filter] = {
+        "contradictions": without_contradictions,
         "answers in words": with_verifiable_answers,
         "answers of parts": with_single_answers,
         "no integers": with_integer_answers,
         "huge answers": lambda problems: without_huge_answers(problems, max_digits=max_digits),
         "long questions": lambda problems: without_long_questions(problems, max_chars=max_chars),
-        "contradictions": without_contradictions,
         "repeats": without_respelled_repeats,
         "8-gram overlap": lambda problems: without_overlap(problems, banned),
     }

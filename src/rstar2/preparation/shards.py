@@ -14,7 +14,7 @@ from typing import Any
 from rstar2.config import Section, SourceSection
 from rstar2.preparation.manifest import SourceCount
 
-FORMAT = 3
+FORMAT = 4
 """Of shards; a change of the code that changes their content changes it, too."""
 
 

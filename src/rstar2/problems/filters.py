@@ -63,8 +63,8 @@ def training_filters(benchmark_questions: Iterable[str]) -> dict[str, Filter]:
     Without a question to compare with, overlap is no filter, so that no count says that there was none.
     """
     filters: dict[str, Filter] = {
-        "integer answer": with_integer_answers,
         "contradictions": without_contradictions,
+        "integer answer": with_integer_answers,
         "repeats": without_respelled_repeats,
     }
     if banned := benchmark_grams(benchmark_questions):
@@ -114,12 +114,14 @@ def without_respelled_repeats(problems: Sequence[Problem]) -> list[Problem]:
 def without_contradictions(problems: Sequence[Problem]) -> list[Problem]:
     """No question that appears with two different answers: at least one of its labels is wrong.
 
-    Goes before the removal of repeats, which would hide the contradiction.
+    Spellings of one integer agree, and no label contradicts none. Goes before all filters that drop some of a
+    question's labels, by what they are or as repeats: they would hide the contradiction.
     """
     answers: defaultdict[str, set[str]] = defaultdict(set)
     for problem in problems:
-        answers[question_hash(problem.question)].add(problem.answer)
-    return [p for p in problems if len(answers[question_hash(p.question)]) == 1]
+        if problem.answer:
+            answers[question_hash(problem.question)].add(canonical_integer(problem.answer) or problem.answer)
+    return [p for p in problems if len(answers[question_hash(p.question)]) <= 1]
 
 
 def with_pass_rate(
