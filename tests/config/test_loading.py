@@ -171,6 +171,10 @@ def test_a_bad_override_is_named_with_what_would_be_right(
         ),
         ({"stages": [{"steps": 1}]}, "stages.0.name: Field required"),
         ({"sft": {"epochs": 3}}, "sft: epochs are passes over files: name sft.files"),
+        (
+            {"sft": {"mixture": {"right": 0, "wrong": 0, "broken": 0}}},
+            "sft.mixture: right, wrong and broken are all 0: give at least one of them a weight",
+        ),
         ({"tools": {"enabled": ["abacus"]}}, "tools.enabled.0: Input should be 'python'"),
         ({"tools": {"mcp": [{"name": "x"}]}}, "tools.mcp.0: the server 'x' needs either command or url"),
         (

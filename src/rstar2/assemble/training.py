@@ -13,6 +13,7 @@ from rstar2.assemble.learner import learning
 from rstar2.assemble.players import Players, collecting, machines_here
 from rstar2.assemble.policy import Policy, export, load_policy
 from rstar2.assemble.problem_sets import problem_sets
+from rstar2.assemble.refusals import refuse_tasks_without_attempts
 from rstar2.config import RunConfig
 from rstar2.errors import ConfigError
 from rstar2.learner.crew import CrewLearner
@@ -46,6 +47,7 @@ async def training_parts(
     train, test = problem_sets(
         config.problems, split=config.evaluation.split, seed=config.run.seed, say=watcher.line
     )
+    refuse_tasks_without_attempts(config)
     policy = load_policy(config)
     sides = _sides_here(config, policy, folder)
     if cluster is not None:

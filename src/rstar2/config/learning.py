@@ -51,6 +51,12 @@ class AttemptMixture(Section):
     wrong: float = Field(0.4, ge=0)
     broken: float = Field(0.35, ge=0)
 
+    @model_validator(mode="after")
+    def _some_are_made(self) -> Self:
+        if not self.right + self.wrong + self.broken:
+            raise ValueError("right, wrong and broken are all 0: give at least one of them a weight")
+        return self
+
 
 class PretrainingSection(Section):
     """The generated text that stands in for pre-training, and how the tiny base reads it."""
