@@ -138,6 +138,13 @@ def test_a_failing_disk_is_a_checkpoint_error_and_leaves_the_previous_one(tmp_pa
     assert not list(tmp_path.glob(".*")), "the next write clears what the failed one left"
 
 
+@pytest.mark.parametrize("name", [".step-00000001.partial", "step-00000001"])
+def test_what_cannot_be_removed_is_a_checkpoint_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("a file, where every other name is a folder")
+    with pytest.raises(CheckpointError, match=r"could not be written .*; check space and rights"):
+        checkpoint(tmp_path, 2, keep=1)
+
+
 def test_a_learner_that_saves_elsewhere_is_an_error_and_no_checkpoint_without_weights(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="a folder that all machines see"):
         write(tmp_path, step=1, state={}, save=lambda _: None)

@@ -16,7 +16,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,9 @@ def write(
     assert keep >= 1
     final = folder / f"step-{step:08d}"  # zeros, so that names sort as numbers
     partial = folder / f".{final.name}.partial"
-    for leftover in folder.glob(".step-*.partial"):
-        shutil.rmtree(leftover)
-    try:
+    with writing(folder):
+        for leftover in folder.glob(".step-*.partial"):
+            shutil.rmtree(leftover)
         partial.mkdir(parents=True)
         save(partial)
         if not any(partial.iterdir()):  # written on a machine where this path is another folder
@@ -68,13 +69,22 @@ def write(
             shutil.rmtree(final)
         partial.rename(final)
         _flush(folder)
-    except OSError as error:
-        raise CheckpointError(f"{final} could not be written ({error}); check space and rights") from error
-    kept = names(folder)
-    end = kept.index(final.name) + 1
-    for other in kept[: max(0, end - keep)] + kept[end:]:
-        shutil.rmtree(folder / other)
+        kept = names(folder)
+        end = kept.index(final.name) + 1
+        for other in kept[: max(0, end - keep)] + kept[end:]:
+            shutil.rmtree(folder / other)
     return final
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """CheckpointError for a full disk or missing rights; for any file that a run leaves."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} could not be written ({error}); check space and rights, then the same command goes on"
+        ) from error
 
 
 def names(folder: Path) -> list[str]:

@@ -2,6 +2,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from rstar2.errors import CheckpointError
 from rstar2.protocol.template import Template
 from rstar2.telemetry import Window
 from rstar2.telemetry.trackers import Trackers
@@ -107,3 +110,40 @@ def test_trackers_count_steps_through_all_phases_also_after_a_resume(tmp_path, t
         (7, {"rl/reward": 0.5}),
         (7, {"evaluation/pass_at_1": 0.75}),
     ]
+
+
+FILES = [
+    "metrics.jsonl",
+    "timeline.jsonl",
+    "rollouts.jsonl",
+    ".traces.jsonl.partial",
+    ".summary.json.partial",
+]
+
+
+def write_everything(kept: Records) -> None:
+    group = Group(problem=Problem(id="p", question="?", answer="6"), rollouts=(erring_rollout(0),))
+    kept.keep_metrics("rl1", 1, {"reward": 1.0})
+    kept.keep_window("rl1", 1, WINDOW)
+    kept.keep_rollouts("rl1", 1, [group], [group])
+    kept.keep_traces([group], max_response_tokens=9)
+    kept.write_summary([], seed=0)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_cannot_be_written_is_an_error_that_says_what_to_do(tmp_path, template, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(CheckpointError, match=f"could not be written .*{name}.*; check space and rights"):
+        write_everything(records(tmp_path, template))
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, template):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl could not be written .*No space left"):
+        records(tmp_path, template).keep_metrics("rl1", 1, {"reward": 1.0})
+
+
+def test_a_file_that_cannot_be_cut_back_is_such_an_error_too(tmp_path, template):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(CheckpointError, match="could not be written"):
+        records(tmp_path, template).cut_back(RunState(metrics_bytes=1))

@@ -5,6 +5,7 @@
     summary.json     a row per finished phase
 
 On resume the files that grow are cut back to what the checkpoint knows, so that nothing is counted twice.
+CheckpointError if one cannot be written: a run that goes on without them would leave a hole in its story.
 """
 
 import json
@@ -14,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rstar2.checkpoint import writing
 from rstar2.grpo import roc
 from rstar2.ports import Tokenizer
 from rstar2.rollout.simulation import traces
@@ -46,15 +48,16 @@ class Records:
 
     def cut_back(self, state: RunState) -> None:
         """Forget what was written since the state was saved; the run begins, or goes on, from there."""
-        self._metrics.cut_back(state.metrics_bytes)
-        self._rollouts.cut_back(state.rollouts_bytes)
-        self._timeline.cut_back(state.timeline_bytes)
+        with writing(self._folder):
+            self._metrics.cut_back(state.metrics_bytes)
+            self._rollouts.cut_back(state.rollouts_bytes)
+            self._timeline.cut_back(state.timeline_bytes)
         self._num_steps = state.total_steps
         self._trackers.begin(self._num_steps)
 
     def keep_metrics(self, phase: str, step: int, metrics: Mapping[str, float]) -> None:
         self._num_steps += 1
-        self._metrics.append({"phase": phase, "step": step, **metrics})
+        _append(self._metrics, {"phase": phase, "step": step, **metrics})
         self._trackers.record(phase, self._num_steps, metrics)
 
     def track_evaluation(self, row: Mapping[str, Any]) -> None:
@@ -62,7 +65,7 @@ class Records:
         self._trackers.record("evaluation", self._num_steps, row)
 
     def keep_window(self, phase: str, step: int, window: Window) -> None:
-        self._timeline.append({"phase": phase, "step": step, **asdict(window)})
+        _append(self._timeline, {"phase": phase, "step": step, **asdict(window)})
 
     def keep_rollouts(self, phase: str, step: int, groups: Sequence[Group], kept: Sequence[Group]) -> None:
         """The first few groups of a step, whole, so that a reader sees what RoC chose from.
@@ -86,19 +89,27 @@ class Records:
                     "format_penalty": roc.format_penalty(graded.rollout),
                 }
                 where = {"phase": phase, "step": step, "occasion": occasion}
-                self._rollouts.append({**where, **fate, **record})
+                _append(self._rollouts, {**where, **fate, **record})
 
     def keep_traces(self, groups: Sequence[Group], *, max_response_tokens: int) -> None:
         """The last step's rollouts as a scheduler met them: what `rstar2 simulate --trace` plays again."""
         path = self._folder / traces.FILE_NAME
         aside = path.with_name(f".{path.name}.partial")
-        aside.unlink(missing_ok=True)
         rollouts = (graded.rollout for group in groups for graded in group.rollouts)
         limit = max_response_tokens
-        traces.write_traces(aside, (traces.trace_of(r, max_response_tokens=limit) for r in rollouts))
-        aside.replace(path)
+        with writing(path):
+            aside.unlink(missing_ok=True)
+            traces.write_traces(aside, (traces.trace_of(r, max_response_tokens=limit) for r in rollouts))
+            aside.replace(path)
 
     def write_summary(self, rows: Sequence[Mapping[str, Any]], *, seed: int) -> dict[str, Any]:
         summary = {"seed": seed, "wall_s": sum(row["wall_s"] for row in rows), "stages": list(rows)}
-        replace_text(self._folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+        path = self._folder / "summary.json"
+        with writing(path):
+            replace_text(path, json.dumps(summary, indent=1) + "\n")
         return summary
+
+
+def _append(file: JsonLines, record: Mapping[str, Any]) -> None:
+    with writing(file.path):
+        file.append(record)
