@@ -52,6 +52,28 @@ def test_parquet_and_jsonl_give_the_same_problems(tmp_path):
     assert from_parquet == load(jsonl(tmp_path, NESTED_ROW), fields=NESTED)
 
 
+EXOTIC = {
+    "finer than Python's": pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")),
+    "beyond the year 9999": pa.array([2**62]).view(pa.timestamp("us")),
+    "of an unknown zone": pa.array([1], pa.timestamp("us", tz="Foo/Bar")),
+}
+
+
+@pytest.mark.parametrize("kind", EXOTIC)
+def test_a_parquet_column_that_python_cannot_hold_matters_only_where_it_is_asked_for(tmp_path, kind):
+    source = str(tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"question": ["1 + 1?"], "answer": ["2"], "when": EXOTIC[kind]}), source)
+    assert [problem.answer for problem in load(source).problems] == ["2"]
+    with pytest.raises(DataError, match=r"rows\.parquet"):
+        load(source, fields=Fields(answer="when"))
+
+
+def test_a_column_that_parquet_lacks_is_named_beside_those_that_there_are(tmp_path):
+    pq.write_table(pa.table({"question": ["1 + 1?"], "label": ["2"]}), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"has no column 'answer' \(there is 'question', 'label'\); map"):
+        load(str(tmp_path / "rows.parquet"))
+
+
 def test_csv_and_jsonl_give_the_same_problems(tmp_path):
     (tmp_path / "sums.csv").write_text('answer,question\r\n2,"1 + 1,\nor ""one plus one""?"\r\n', "utf-8-sig")
     row = {"question": '1 + 1,\nor "one plus one"?', "answer": "2"}

@@ -16,7 +16,7 @@ class SourceSection(Section):
     path: str = ""
     """JSONL, parquet or, where no column is nested, CSV with the same columns, read in place of the hub's."""
     columns: tuple[str, ...] = ()
-    """Of parquet on the hub: the only ones that are fetched, and not kept on disk; all are by default."""
+    """Of parquet: the only ones that are read, of the hub's without a copy on disk; all are by default."""
     only: Mapping[str, str] = {}
     """Rows whose columns hold other texts than these are passed over."""
     skip: bool = False

@@ -73,7 +73,7 @@ class Columns:
 def rows_of(source: SourceSection) -> Iterator[Columns]:
     """All rows of a source, those that its `only` passes over included."""
     origin = source.path or HUB + source.hub
-    for place, row in read_rows(origin, () if source.path else source.columns):
+    for place, row in read_rows(origin, source.columns):
         yield Columns(place, _object(row, place) if isinstance(row, bytes) else row)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rstar2.errors import DataError
 from rstar2.problems.choices import lettered
 from rstar2.problems.identity import question_hash
-from rstar2.problems.rows import Row, read_rows, source_name
+from rstar2.problems.rows import HUB, Row, read_rows, source_name
 from rstar2.types import Problem
 
 
@@ -28,6 +28,12 @@ class Fields:
     wrong_answers: tuple[str, ...] = ()
     """Makes the problem one of multiple choice between these and `answer`; its answer is then a letter."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of a row in which all paths begin."""
+        paths = (self.question, self.answer, self.id, self.task, *self.wrong_answers)
+        return tuple(dict.fromkeys(path.split(".")[0] for path in paths if path))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
@@ -41,12 +47,14 @@ class Loaded:
 
 def load(source: str, *, fields: Fields | None = None, skip_bad: bool = False) -> Loaded:
     """All problems of a source (`read_rows` says which there are); no usable row is an error, too."""
+    fields = fields or Fields()
+    columns = () if source.startswith(HUB) else fields.columns  # the hub has them of parquet alone
     complaints: list[str] = []
     problems: list[Problem] = []
     hash_of_id: dict[str, str] = {}
-    for place, row in read_rows(source):
+    for place, row in read_rows(source, columns):
         try:
-            problem = _problem(row, fields or Fields(), default_task=source_name(source))
+            problem = _problem(row, fields, default_task=source_name(source))
             key = question_hash(problem.question)
             if hash_of_id.setdefault(problem.id, key) != key:
                 raise _BadRow(f"the id {problem.id!r} already belongs to another question; make ids unique")

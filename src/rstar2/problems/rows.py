@@ -18,11 +18,16 @@ HUB = "hf:"
 _LONGEST_FIELD_CHARS = 2**31 - 1
 """Of CSV; csv's own limit, 131,072, would end the reading of a file at one long text."""
 
+_UNREADABLE = (OSError, ValueError, OverflowError, KeyError, NotImplementedError, csv.Error)
+"""Of files: pyarrow's complaints are ValueErrors or NotImplementedErrors; a date that Python does not have is
+an OverflowError, such a time zone a KeyError."""
+
 
 def read_rows(source: str, columns: Sequence[str] = ()) -> Iterator[tuple[str, Row]]:
     """(place, row) of every row of `x.jsonl`, `x.csv`, `x.parquet` or `hf:OWNER/NAME[:SPLIT[:CONFIG]]`.
 
-    With `columns`, a hub data set that is kept as parquet is streamed, and nothing but these columns.
+    With `columns`, nothing but these is read of parquet; the hub's is then streamed. So a column that nobody
+    asked for takes no time, and does not end the reading where Python has no type for what it holds.
     """
     if source.startswith(HUB):
         yield from _hub_rows(source, columns)
@@ -33,8 +38,8 @@ def read_rows(source: str, columns: Sequence[str] = ()) -> Iterator[tuple[str, R
             f"{source} is neither *.jsonl nor *.parquet nor *.csv nor {HUB}OWNER/NAME; convert or rename it"
         )
     try:
-        yield from reader(source)
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's complaints about a file are ValueErrors
+        yield from reader(source, columns)
+    except _UNREADABLE as error:
         raise DataError(f"{source} cannot be read: {error}; check the path and the file") from error
 
 
@@ -45,26 +50,32 @@ def source_name(source: str) -> str:
     return Path(source).stem
 
 
-def _jsonl_rows(source: str) -> Iterator[tuple[str, Row]]:
+def _jsonl_rows(source: str, _: Sequence[str]) -> Iterator[tuple[str, Row]]:
     with open(source, "rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield f"{source}, line {number}", line
 
 
-def _csv_rows(source: str) -> Iterator[tuple[str, Row]]:
+def _csv_rows(source: str, _: Sequence[str]) -> Iterator[tuple[str, Row]]:
     csv.field_size_limit(_LONGEST_FIELD_CHARS)
     with open(source, encoding="utf-8-sig", newline="") as lines:
         for number, row in enumerate(csv.DictReader(lines), start=1):
             yield f"{source}, row {number}", row
 
 
-def _parquet_rows(source: str) -> Iterator[tuple[str, Row]]:
+def _parquet_rows(source: str, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     import pyarrow.parquet
 
     number = 0
     with pyarrow.parquet.ParquetFile(source) as file:
-        for batch in file.iter_batches():
+        there = file.schema_arrow.names
+        if missing := [column for column in columns if column not in there]:
+            raise DataError(
+                f"{source} has no column {missing[0]!r} (there is {', '.join(map(repr, there))}); "
+                "map the field to another column"
+            )
+        for batch in file.iter_batches(columns=list(columns) or None):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{source}, row {number}", row
@@ -85,7 +96,7 @@ def _hub_rows(source: str, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
         raise DataError(f"{source} cannot be loaded: {error}; check name, split and config") from error
 
 
-_READERS: Mapping[str, Callable[[str], Iterator[tuple[str, Row]]]] = {
+_READERS: Mapping[str, Callable[[str, Sequence[str]], Iterator[tuple[str, Row]]]] = {
     ".jsonl": _jsonl_rows,
     ".csv": _csv_rows,
     ".parquet": _parquet_rows,
