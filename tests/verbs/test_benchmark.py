@@ -63,6 +63,42 @@ def test_a_benchmark_is_played_compared_and_gone_on_with(rstar2, checkpoint, fil
     assert "temperature is 0.6 there and 1.0 here" in other.stderr
 
 
+@pytest.fixture
+def again(rstar2, checkpoint, file, tmp_path):
+    """Goes on in a folder in which nothing was played yet, and plays nothing there either."""
+    command = (
+        "eval", "--model", checkpoint, "--benchmark", "aime24", "--file", file, "--max-tokens", 24,
+        "--folder", tmp_path / "out", "--against", "gone.jsonl",
+    )  # fmt: skip
+    rstar2(*command)
+    assert (tmp_path / "out/settings.json").exists()
+    return lambda override: rstar2(*command, "-s", override)
+
+
+@pytest.mark.parametrize(
+    ("override", "setting"),
+    [
+        ("sandbox.time_limit_s=0.5", "sandbox"),
+        ("sandbox.memory_limit_mb=64", "sandbox"),
+        ("sandbox.output_limit_chars=64", "sandbox"),
+        ("sandbox.grading_time_limit_s=0.1", "sandbox"),
+        ("tools.enabled=[]", "tools"),
+        ('tools.mcp=[{name="x", command=["true"]}]', "mcp"),
+        ("engine.dtype=bfloat16", "dtype"),
+    ],
+)
+def test_what_decides_the_numbers_may_not_change_within_a_folder(again, override, setting):
+    done = again(override)
+    assert done.exit_code == 2
+    assert f"holds another evaluation ({setting} is" in done.stderr
+
+
+def test_how_many_programs_run_at_once_may_change_within_a_folder(again):
+    done = again("sandbox.workers=3")
+    assert "another evaluation" not in done.stderr
+    assert "gone.jsonl cannot be read" in done.stderr
+
+
 def test_a_folder_in_which_another_process_evaluates_is_refused(
     rstar2, checkpoint, file, tmp_path, another_process_in
 ):

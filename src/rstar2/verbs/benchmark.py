@@ -25,6 +25,9 @@ from rstar2.types import Problem
 from rstar2.verbs.alone import alone_in
 from rstar2.verbs.checkpoint import playing_config
 
+_LIMITS = {"time_limit_s", "memory_limit_mb", "output_limit_chars", "grading_time_limit_s"}
+"""Of the sandbox, what changes an answer or its verdict; where and beside how many programs run does not."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
@@ -114,7 +117,10 @@ def _settings(config: RunConfig, entry: Benchmark) -> dict[str, Any]:
         "seed": config.run.seed,
         **config.evaluation.model_dump(mode="json", exclude={"split"}),
         "protocol": config.protocol.model_dump(mode="json"),
+        "dtype": config.engine.dtype,
         "tools": list(config.tools.enabled),
+        "mcp": [server.model_dump(mode="json", exclude={"token_file"}) for server in config.tools.mcp],
+        "sandbox": config.sandbox.model_dump(mode="json", include=_LIMITS),
     }
 
 
