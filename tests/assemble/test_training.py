@@ -9,7 +9,7 @@ import pytest
 
 from rstar2.assemble import training
 from rstar2.config import parse_config
-from rstar2.errors import ConfigError
+from rstar2.errors import ConfigError, DataError
 from rstar2.training.parts import SilentWatcher
 
 CONVERSATION = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
@@ -47,3 +47,12 @@ def no_policy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sft_that_has_nothing_to_learn_from_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"name sft\.files, or set sft\.steps = 0"):
         begin(tmp_path)
+
+
+def test_a_line_that_sft_could_not_read_is_named_before_any_part_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "problem_sets", None)
+    files = [rows(tmp_path / name, CONVERSATION, *more) for name, more in (("a", ()), ("b", ({},)))]
+    with pytest.raises(DataError, match=r"b:2: expected"):
+        begin(tmp_path, sft={"files": files})

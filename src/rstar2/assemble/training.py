@@ -20,7 +20,7 @@ from rstar2.learner.crew import CrewLearner
 from rstar2.learner.learner import TorchLearner
 from rstar2.ports import WeightChannel
 from rstar2.telemetry.tracking import new_trackers
-from rstar2.training.conversations import refuse_missing
+from rstar2.training.conversations import read_conversations
 from rstar2.training.parts import Parts, Watcher, keep_awake
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ async def training_parts(
     if config.engine.sleeps_while_learning and cluster is not None:
         raise ConfigError("engines of a cluster have GPUs of their own: engine.sleeps_while_learning = false")
     refuse_broadcast_within_a_process(config, on_cluster=cluster is not None)
-    refuse_missing(config.sft.files)
+    for name in config.sft.files:
+        read_conversations(Path(name))  # SFT may be hours away. It reads them again: RL has no use for them
     trackers = new_trackers(config.tracking, folder)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)

@@ -27,18 +27,12 @@ class Conversation:
     """As the template lists them; None for the run's own."""
 
 
-def refuse_missing(files: Sequence[str]) -> None:
-    """DataError if one is not there: before a run begins, whose SFT may be hours away."""
-    for path in map(Path, files):
-        if not path.is_file():
-            raise DataError(
-                f"there is no SFT file '{path}': check sft.files, or make it with `rstar2 data prepare`"
-            )
-
-
 def read_conversations(path: Path) -> list[Conversation]:
     """All conversations of a file; DataError names the line that holds none."""
-    refuse_missing([str(path)])
+    if not path.is_file():
+        raise DataError(
+            f"there is no SFT file '{path}': check sft.files, or make it with `rstar2 data prepare`"
+        )
     with path.open("rb") as lines:
         read = [_conversation(line, f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip()]
     if not read:

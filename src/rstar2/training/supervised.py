@@ -6,6 +6,7 @@ remembered to go on.
 
 import random
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import TypeAlias
 
@@ -87,21 +88,25 @@ def _generated(parts: Parts) -> Callable[[random.Random], TrainSample]:
 
 
 def _from_files(parts: Parts) -> tuple[SamplesOfStep, int]:
-    """Conversations that are too long are left out of their step, which then has fewer."""
+    """Conversations that are too long are left out of their step, which then has fewer.
+
+    If none is left, the step learns from those of the next one that has some. Steps enough to hold two passes
+    hold one that begins with a pass: then no conversation fits at all, which the first step finds out.
+    """
     section, seed = parts.config.sft, parts.config.run.seed
     conversations = [c for name in section.files for c in read_conversations(Path(name))]
     steps = section.num_steps(len(conversations))
+    steps_of_two_passes = ceil(2 * len(conversations) / section.samples_per_step)
     parts.watcher.line(f"sft: {len(conversations)} conversations, {steps} steps")
 
     def samples(step: int) -> list[TrainSample]:
-        chosen = drawn(len(conversations), step=step, count=section.samples_per_step, seed=seed)
-        made = [conversation_sample(parts.template, conversations[i]) for i in chosen]
-        fitting = [sample for sample in made if len(sample.token_ids) <= section.max_tokens]
-        if not fitting:
-            raise DataError(
-                f"no conversation of SFT step {step + 1} has {section.max_tokens} tokens or fewer: "
-                "raise sft.max_tokens, or leave the long ones out of sft.files"
-            )
-        return with_shared_opening(fitting)
+        for place in range(step, step + steps_of_two_passes):
+            chosen = drawn(len(conversations), step=place, count=section.samples_per_step, seed=seed)
+            made = [conversation_sample(parts.template, conversations[i]) for i in chosen]
+            if fitting := [sample for sample in made if len(sample.token_ids) <= section.max_tokens]:
+                return with_shared_opening(fitting)
+        raise DataError(
+            f"no conversation of sft.files has {section.max_tokens} tokens or fewer: raise sft.max_tokens"
+        )
 
     return samples, steps
