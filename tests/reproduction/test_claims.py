@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rstar2.config import load_config
+from rstar2.evaluation.pass_at_k import bootstrap
 from rstar2.reproduction.arms import arms_of
 from rstar2.reproduction.claims import Claim, Verdict, claims
 from rstar2.reproduction.contrasts import Cell
@@ -27,18 +28,26 @@ def test_the_excess_is_what_is_too_much_of_it() -> None:
 @pytest.mark.parametrize(
     ("claim", "pairs", "verdict"),
     [
-        (HALF, [(0.04, 0.10), (0.05, 0.10)], Verdict.HOLDS),
-        (HALF, [(0.04, 0.10), (0.07, 0.10)], Verdict.OPEN),
-        (HALF, [(0.06, 0.10), (0.07, 0.10)], Verdict.FAILS),
-        (NOT_LOWER, [(0.90, 0.905), (0.95, 0.90)], Verdict.HOLDS),
-        (NOT_LOWER, [(0.90, 0.92), (0.95, 0.90)], Verdict.OPEN),
-        (NOT_LOWER, [(0.90, 0.92), (0.88, 0.90)], Verdict.FAILS),
+        # Of -1 or -0.5 points, twice each: mean -0.75, s 0.2887, t(0.975, 3) 3.182, so +- 0.459.
+        (HALF, [(0.040, 0.10), (0.045, 0.10)], Verdict.HOLDS),
+        (HALF, [(0.040, 0.10), (0.049, 0.10)], Verdict.OPEN),
+        (HALF, [(0.060, 0.10), (0.055, 0.10)], Verdict.FAILS),
+        (NOT_LOWER, [(0.90, 0.905), (0.90, 0.90)], Verdict.HOLDS),
+        (NOT_LOWER, [(0.90, 0.905), (0.95, 0.90)], Verdict.OPEN),
+        (NOT_LOWER, [(0.90, 0.92), (0.875, 0.90)], Verdict.FAILS),
     ],
 )
 def test_a_claim_holds_or_fails_only_if_the_interval_says_so(
     claim: Claim, pairs: list[tuple[float, float]], verdict: Verdict
 ) -> None:
     assert claim.verdict(*cells(*pairs, *pairs)) is verdict
+
+
+def test_five_seeds_that_a_bootstrap_takes_for_certain_are_open() -> None:
+    """Means of resampled seeds end at -0.2, Student's interval at -1.2 + 2.776 * 1.351 / sqrt(5) = 0.48."""
+    excess = (-3.0, -2.0, -1.0, -0.5, 0.5)
+    assert bootstrap(excess, seed=0).high < 0
+    assert HALF.verdict(*cells(*((d, 0.0) for d in excess))) is Verdict.OPEN
 
 
 def test_three_seeds_decide_nothing() -> None:

@@ -4,9 +4,9 @@ With x_s and y_s the measure of the arm and of its rival at seed s, a claim of l
 
     d_s = x_s - factor * y_s - margin <= 0,
 
-one of more the same with -x_s and -y_s. It holds if the 95 % bootstrap interval of the mean of d over
-seeds lies at or below 0, does not hold if it lies above, and is open otherwise. With a handful of seeds it
-is about as wide as the seeds are apart, so `holds` means at every seed or nearly so.
+one of more the same with -x_s and -y_s. It holds if Student's 95 % interval of the mean of d over seeds
+lies at or below 0, does not hold if it lies above, and is open otherwise. With a handful of seeds it is
+about as wide as the seeds are apart, so `holds` means at every seed or nearly so.
 
 A claim that allows nothing and demands nothing beyond, factor 1 and margin 0, is strict: it says `fewer` or
 `higher`, so the interval must lie wholly below 0. Arms that are alike at every seed leave it open.
@@ -15,9 +15,9 @@ A claim that allows nothing and demands nothing beyond, factor 1 and margin 0, i
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from rstar2.evaluation.pass_at_k import Estimate, bootstrap
+from rstar2.evaluation.pass_at_k import Estimate
 from rstar2.reproduction.arms import BASELINE
-from rstar2.reproduction.contrasts import Cell, paired
+from rstar2.reproduction.contrasts import Cell, over_seeds, paired
 
 _POINT = 0.01
 FEWEST_SEEDS = 4
@@ -53,7 +53,7 @@ class Claim:
         """Mean over shared seeds of d, with its interval: at most 0 if all is as claimed."""
         sign = -1 if self.more else 1
         pairs = zip(*(c.values.values() for c in paired(arm, rival)), strict=True)
-        return bootstrap([sign * (x - self.factor * y) - self.margin for x, y in pairs], seed=0)
+        return over_seeds([sign * (x - self.factor * y) - self.margin for x, y in pairs])
 
     def verdict(self, arm: Cell, rival: Cell) -> Verdict:
         if len(paired(arm, rival)[0].values) < FEWEST_SEEDS:

@@ -1,10 +1,13 @@
 """What is measured of an arm, and an arm beside the baseline, paired by seed."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from rstar2.evaluation.pass_at_k import Estimate, paired_difference
+from scipy.stats import t as student
+
+from rstar2.evaluation.pass_at_k import Estimate
 from rstar2.reproduction.arms import BASELINE
 from rstar2.reproduction.outcomes import WINDOW_STEPS, Outcome, common_budget
 
@@ -110,12 +113,23 @@ def paired(arm: Cell, rival: Cell) -> tuple[Cell, Cell]:
 
 
 def difference(arm: Cell, baseline: Cell) -> Estimate:
-    """Mean over the seeds that both have of arm minus baseline, with its 95% bootstrap interval over seeds.
+    """Mean over the seeds that both have of arm minus baseline, with its 95 % interval over seeds."""
+    pairs = zip(*(c.values.values() for c in paired(arm, baseline)), strict=True)
+    return over_seeds([mine - theirs for mine, theirs in pairs])
 
-    A handful of seeds makes a rough interval: it cannot be narrower than their differences are apart.
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """Mean of one value per seed with Student's 95 % interval, mean +- t(0.975, n - 1) s / sqrt(n).
+
+    Not by the bootstrap, which suits hundreds of problems: of five normal values its percentiles cover the
+    true mean 83 % of the time where they say 95 %. Values that are all alike have an interval without
+    width; one alone bounds nothing, and its interval is endless.
     """
-    mine, theirs = ({str(s): v for s, v in c.values.items()} for c in paired(arm, baseline))
-    return paired_difference(mine, theirs, seed=0)
+    mean, num_seeds = fmean(values), len(values)
+    if num_seeds == 1:
+        return Estimate(value=mean, low=-math.inf, high=math.inf)
+    radius = float(student.ppf(0.975, num_seeds - 1)) * stdev(values) / math.sqrt(num_seeds)
+    return Estimate(value=mean, low=mean - radius, high=mean + radius)
 
 
 def _held_out(metric: str, title: str, stage: str, *, is_share: bool = True) -> Measure:
