@@ -37,6 +37,21 @@ def test_every_policy_has_its_line_and_its_panel(scenario, tmp_path):
         assert f">{name}<" in picture.read_text()
 
 
+def test_workloads_of_one_stage_have_a_table_each_that_says_how_they_differ(scenario):
+    def lines(start):
+        output = CliRunner().invoke(app, ["simulate", str(scenario)]).output
+        return [line.split() for line in output.splitlines() if line.startswith(start)]
+
+    small = lines("static ")[0]
+    more = '[[workloads]]\nstage = "{}"\nprogress = 0.0\nnum_problems = {}\nrollouts_per_problem = 4\n'
+    scenario.write_text(scenario.read_text() + more.format("rl1", 5) + more.format("rl2", 7))
+    titles = [line[: line.index("seconds")] for line in lines("rl")]
+    assert titles == [["rl1,", "num_problems", "2"], ["rl1,", "num_problems", "5"], ["rl2"]]
+    first, second, _, ratios = lines("static ")
+    assert first == small != second
+    assert len(ratios) == 1 + 3 * 2  # a mean and a range of each
+
+
 def test_recorded_rollouts_are_played_instead(scenario, tmp_path):
     write_traces(tmp_path / "traces.jsonl", draw_step(PAPER_STAGES[0].first, seed=3, problem_ids=["a"]))
     done = CliRunner().invoke(app, ["simulate", str(scenario), "--trace", str(tmp_path)])

@@ -13,7 +13,7 @@ from rstar2.errors import ConfigError
 from rstar2.rollout.placement.catalog import DEFAULT_POLICY
 from rstar2.rollout.simulation.outcome import Outcome
 from rstar2.rollout.simulation.picture import occupancy_svg
-from rstar2.rollout.simulation.scenario import Scenario
+from rstar2.rollout.simulation.scenario import Scenario, WorkloadSection
 from rstar2.rollout.simulation.traces import read_traces
 from rstar2.rollout.workload import RolloutTrace, draw_step
 from rstar2.verbs.output_file import check_writable
@@ -24,6 +24,7 @@ class Case:
     """Rollouts to be played by every policy, and those that were played before."""
 
     name: str
+    """Of the workload; cases of one name are draws of the same, and averaged."""
     seed: int
     traces: tuple[RolloutTrace, ...]
     earlier: tuple[RolloutTrace, ...]
@@ -81,12 +82,19 @@ def drawn_cases(scenario: Scenario) -> Iterator[Case]:
             workload = section.workload
             traces = draw_step(workload, seed=seed)
             yield Case(
-                name=workload.name,
+                name=workload_name(section, scenario.workloads),
                 seed=seed,
                 traces=traces,
                 earlier=scenario.earlier_step(workload, seed),
                 bound_s=scenario.bound_s(traces),
             )
+
+
+def workload_name(section: WorkloadSection, workloads: Sequence[WorkloadSection]) -> str:
+    """The stage; where several workloads are of it, also the settings in which these differ."""
+    rivals = [other for other in workloads if other.stage == section.stage]
+    differing = [f"{key} {value}" for key, value in section if any(getattr(r, key) != value for r in rivals)]
+    return ", ".join([section.stage, *differing])
 
 
 def recorded_case(scenario: Scenario, traces: tuple[RolloutTrace, ...]) -> Case:
