@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
+from rstar2.assemble import engines
 from rstar2.assemble.players import policies
+from rstar2.assemble.policy import Policy
 from rstar2.config import parse_config
 from rstar2.config.playing import RolloutSection
 from rstar2.engines.completion_server import CompletionServer
 from rstar2.engines.remote_engine import RemoteEngine, RemoteLimits
+from rstar2.errors import ConfigError
 from rstar2.rollout.dispatcher import Dispatcher
+from rstar2.rollout.pacing import FreePacer
 from rstar2.rollout.placement.catalog import DEFAULT_POLICY, POLICY_NAMES
 from rstar2.rollout.placement.lengths import Lengths
 from rstar2.types import GenerationRequest
@@ -21,6 +25,15 @@ def test_every_policy_can_be_chosen_by_its_name_and_ours_is_the_default() -> Non
     names = get_args(RolloutSection.model_fields["policy"].annotation)
     assert set(names) == set(POLICY_NAMES)
     assert RolloutSection().policy == DEFAULT_POLICY
+
+
+def test_several_vllm_engines_of_one_process_are_refused_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "device_type", lambda _: "cuda")
+    config = parse_config({"engine": {"kind": "vllm", "num_engines": 2}, "model": {"tiny": {"head_dim": 64}}})
+    with pytest.raises(ConfigError, match="2 vLLM engines in one process would share a GPU: set"):
+        asyncio.run(engines.start_engines(config, cast(Policy, None), FreePacer()))
 
 
 class ManyRounds(CompletionServer):

@@ -225,3 +225,10 @@ def test_the_report_says_where_it_is(run, tmp_path):
     assert result.exit_code == 0
     assert "report.html" in result.stdout
     assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("more", [["--arm", "weighted"], ["--seeds", "5"]])
+def test_the_quick_reproduction_takes_no_arms_or_seeds(run, more):
+    result = run("reproduce", "--quick", *more)
+    assert result.exit_code == 2
+    assert "--quick has arms and seeds of its own: give --first-stage" in result.output

@@ -152,7 +152,7 @@ def test_the_model_is_the_named_or_the_only_one() -> None:
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_not() -> None:
     async def scenario() -> None:
-        troubles = [503, 429]
+        troubles = [529, 429]  # 529: a proxy's, of no server
 
         def answer(body: dict[str, Any]) -> web.StreamResponse:
             if len(served.bodies) > 1 and troubles:

@@ -51,6 +51,16 @@ def test_a_checkpoint_of_a_run_is_played_with_the_runs_config(tmp_path):
     assert evaluation_limits(found).max_turns == 7
 
 
+def test_of_a_runs_vllm_engines_one_plays_unless_more_are_asked_for(tmp_path):
+    model = checkpoint(tmp_path / "run/models/rl3")
+    trained = parse_config(
+        {"engine": {"kind": "vllm", "num_engines": 40}, "model": {"tiny": {"head_dim": 64}}}
+    )
+    (tmp_path / "run/config.toml").write_text(dump_config(trained))
+    assert playing_config(model, None, {}).engine.num_engines == 1
+    assert playing_config(model, None, {}, ["engine.num_engines=2"]).engine.num_engines == 2
+
+
 def test_a_given_config_wins_over_the_runs(tmp_path):
     model = checkpoint(tmp_path / "run/models/rl1")
     (tmp_path / "run/config.toml").write_text("[evaluation]\nmax_turns = 7\n")

@@ -25,8 +25,17 @@ from rstar2.rollout.simulation.step_times import engine_costs, step_times
 async def start_engines(
     config: RunConfig, policy: Policy, pacer: FreePacer | StepPacer
 ) -> list[CountingEngine]:
-    """All of a run that has them in this process; if one cannot start, none is left."""
-    starts = (start_engine(config, policy, pacer) for _ in range(config.engine.num_engines))
+    """All of a run that has them in this process; if one cannot start, none is left.
+
+    ConfigError for several vLLM engines on a GPU: each takes nearly all of its memory.
+    """
+    section = config.engine
+    if section.kind == "vllm" and section.num_engines > 1 and device_type(section.device) == "cuda":
+        raise ConfigError(
+            f"{section.num_engines} vLLM engines in one process would share a GPU: set engine.num_engines = 1"
+            " and cluster.accelerators_per_engine to the GPUs that it spans, or train with --cluster"
+        )
+    starts = (start_engine(config, policy, pacer) for _ in range(section.num_engines))
     outcomes = await asyncio.gather(*starts, return_exceptions=True)
     engines = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
     for outcome in outcomes:

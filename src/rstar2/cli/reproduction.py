@@ -28,7 +28,9 @@ def reproduce(
     arm: Annotated[
         list[str] | None, typer.Option(help="Only this arm, and the baseline (repeatable); all by default.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many; 0, 1, 2 and so on.")] = 5,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many; 0, 1, 2 and so on.", show_default="5")
+    ] = None,
     at_once: Annotated[
         int | None, typer.Option(min=1, help="Runs at the same time.", show_default="one per core")
     ] = None,
@@ -42,16 +44,19 @@ def reproduce(
 ) -> None:
     """Train every arm with every seed, then compare them; stopped, the same command goes on."""
     from rstar2.config import load_config
+    from rstar2.errors import InputError
     from rstar2.reproduction.arms import MAIN_ARMS, first_stage_alone
     from rstar2.verbs import reproduce as verb
 
+    if quick and (arm or seeds):
+        raise InputError("--quick has arms and seeds of its own: give --first-stage with --arm and --seeds")
     loaded = load_config(config, overrides or ())
     verb.reproduce(
         first_stage_alone(loaded) if quick or first_stage else loaded,
         root=to,
         page=page or to / "results.md",
         names=MAIN_ARMS if quick else arm or (),
-        num_seeds=2 if quick else seeds,
+        num_seeds=2 if quick else seeds or 5,
         num_at_once=at_once or os.cpu_count() or 1,
         command=" ".join(["rstar2", *sys.argv[1:]]),
     )

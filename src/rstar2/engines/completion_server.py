@@ -19,7 +19,8 @@ PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 _CONNECT_S = 10.0
 _LONGEST_ANSWER_S = 3600.0
 """Before a server that says nothing is given up; a turn may wait for its room there."""
-_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BUSY = frozenset({408, 425, 429, *range(500, 600)})
+"""Statuses of a server, or of a proxy before it, that may answer the next time."""
 
 
 class CompletionServer:

@@ -16,12 +16,15 @@ def playing_config(
     """The config to play `model` (a checkpoint folder or a Hub id) with.
 
     `config` if given; else that of the run which the checkpoint is part of; else the defaults, with the
-    checkpoint's own chat template. `options` maps dotted keys to values; None leaves a key as it is. The
+    checkpoint's own chat template. Of a run's vLLM engines, each of which has a GPU of its own, one plays:
+    they would be in one process here. `options` maps dotted keys to values; None leaves a key as it is. The
     `overrides` (`section.key=value`) come last.
     """
     path = config or _config_of_run(Path(model))
     found = load_config(path) if path else parse_config({"protocol": {"template": "checkpoint"}})
     data = found.model_dump(mode="json", exclude_none=True)
+    if found.engine.kind == "vllm":
+        data["engine"]["num_engines"] = 1
     for key, value in {**options, "model.base": model}.items():
         if value is not None:
             section, name = key.split(".")
