@@ -96,6 +96,25 @@ def test_files_are_used_whole_unless_fewer_are_asked_for(tmp_path: Path) -> None
     assert other_train != train
 
 
+def test_a_file_of_several_tasks_keeps_the_share_of_each(tmp_path: Path) -> None:
+    def of_tasks(name: str, *tasks: str) -> str:
+        lines = [{"question": f"{task} {i}?", "answer": i, "task": task} for task in tasks for i in range(10)]
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return str(tmp_path / name)
+
+    section = ProblemsSection(
+        source="files",
+        train_files=(of_tasks("problems.jsonl", "dapo", "aops"),),
+        test_files=(of_tasks("test.jsonl", "aime24"),),
+        num_train=10,
+        fields=FieldMap(task="task"),
+        decontaminate_against=(numbered(tmp_path / "without_task.jsonl", "1+1?"),),
+    )
+    train, test = problem_sets(section, seed=0)
+    assert Counter(p.task for p in train) == {"dapo": 5, "aops": 5}
+    assert {p.task for p in test} == {"aime24"}
+
+
 def numbered(path: Path, question: str) -> str:
     path.write_text(json.dumps({"id": 1, "question": question, "answer": 2}) + "\n")
     return str(path)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from rstar2.config import PreparationConfig, load_section, parse_section
+from rstar2.config import PreparationConfig, load_config, load_section, parse_section
 from rstar2.preparation import Job, Manifest, prepare
+from rstar2.problems.load import Fields, load
 from rstar2.protocol.template import Template, chatml_template
 from rstar2.protocol.tokenizer import train_tokenizer
 from rstar2.training.conversations import read_conversations
@@ -130,6 +131,19 @@ def test_what_is_prepared_is_rendered_with_its_own_tools_and_calls(write, publis
     assert '"arguments": {"code": "print(7)", "input": ""}' in texts["magicoder-oss"][1]
     assert "# Tools" not in texts["tulu3"][0]
     assert said.count("<|im_end|>") == 2
+
+
+def test_what_is_prepared_is_known_by_id_and_source_with_the_fields_of_the_shipped_configs(
+    write, published, tmp_path
+):
+    prepared(files_config(write, published), tmp_path)
+    fields = load_config(CONFIG.with_name("qwen3-14b.toml")).problems.fields
+    paths = Fields(question=fields.question, answer=fields.answer, id=fields.id, task=fields.task)
+    assert {p.task for p in load(str(tmp_path / "problems.jsonl"), fields=paths).problems} == {
+        "dapo", "aops", "project-euler"
+    }  # fmt: skip
+    (benchmark,) = load(str(tmp_path / "benchmarks/aime24.jsonl"), fields=paths).problems
+    assert (benchmark.id, benchmark.task) == ("aime24/1", "aime24")
 
 
 def test_the_second_time_nothing_is_made(write, published, tmp_path):

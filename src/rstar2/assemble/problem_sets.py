@@ -61,7 +61,9 @@ def _share(
 
 def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]:
     """All of them; an id that stands for one question here and for another there is refused."""
-    mapping = Fields(question=fields.question, answer=fields.answer, id=fields.id or "")
+    mapping = Fields(
+        question=fields.question, answer=fields.answer, id=fields.id or "", task=fields.task or ""
+    )
     loaded = [(source, problem) for source in sources for problem in load(source, fields=mapping).problems]
     first: dict[str, tuple[str, str]] = {}
     for source, problem in loaded:
@@ -78,8 +80,8 @@ def _from_files(sources: Sequence[str], fields: FieldMap) -> tuple[Problem, ...]
 def _clean(section: ProblemsSection, problems: Sequence[Problem], say: Say) -> tuple[Problem, ...]:
     """Those fit to train on, none of which overlaps a benchmark."""
     benchmarks = [*section.decontaminate_against, *section.test_files, *section.validation_files]
-    without_ids = section.fields.model_copy(update={"id": None})  # two benchmarks may count from 1
-    questions = (problem.question for problem in _from_files(benchmarks, without_ids))
+    nameless = section.fields.model_copy(update={"id": None, "task": None})  # two benchmarks may count from 1
+    questions = (problem.question for problem in _from_files(benchmarks, nameless))
     kept, counts = apply_filters(problems, training_filters(questions))
     if dropped := [str(count) for count in counts if count.num_after < count.num_before]:
         say(f"problems of problems.train_files: {'; '.join(dropped)}")

@@ -14,6 +14,9 @@ class FieldMap(Section):
     question: str = "question"
     answer: str = "answer"
     id: str | None = None
+    """None: the hash of the question."""
+    task: str | None = None
+    """None: the name of the file."""
 
 
 GYM_SIZES = {"num_train": 4096, "num_validation": 64, "num_test": 200}
@@ -25,7 +28,7 @@ class ProblemsSection(Section):
     tasks: Mapping[str, Mapping[str, Any]] = {"gcd": {}, "lcm": {}, "products": {}}
     """reasoning-gym tasks and their settings, for source = "gym"."""
     num_train: int | None = Field(None, ge=1)
-    """None is all that the files hold; of fewer, every file keeps its share. The gym's are in `GYM_SIZES`."""
+    """None is all that the files hold; of fewer, each task keeps its share. The gym's are in `GYM_SIZES`."""
     num_validation: int | None = Field(None, ge=1)
     num_test: int | None = Field(None, ge=1)
     train_files: tuple[str, ...] = ()

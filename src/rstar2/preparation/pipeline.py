@@ -22,7 +22,7 @@ from rstar2.preparation.shards import write_whole
 async def prepare(job: Job) -> Manifest:
     """Make what is not there yet, and count everything."""
     for name, problems in job.benchmarks.items():
-        named = (replace(problem, id=f"{name}/{problem.id}") for problem in problems)
+        named = (replace(problem, id=f"{name}/{problem.id}", task=name) for problem in problems)
         write_whole(job.folder / "benchmarks" / f"{name}.jsonl", map(problem_line, named))
     manifest = Manifest(
         conversations=await make_conversations(job),

@@ -32,7 +32,7 @@ async def make_problems(job: Job) -> tuple[SourceCount, ...]:
 
 
 def problem_line(problem: Problem) -> str:
-    """As `[problems]` reads it with `fields = { question = "question", answer = "answer", id = "id" }`."""
+    """As `[problems]` reads it with `fields = { id = "id", task = "task" }`."""
     record = {"id": problem.id, "question": problem.question, "answer": problem.answer, "task": problem.task}
     return json.dumps(record, ensure_ascii=False)
 
