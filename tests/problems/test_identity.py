@@ -17,9 +17,17 @@ def test_punctuation_does(other):
 
 @pytest.mark.parametrize(
     ("raised", "other", "written_out"),
-    [("10\u00b2 + 1", "102 + 1", "10^2 + 1"), ("x\u2081", "x1", "x_1"), ("2\u00b9\u2070", "210", "2^10")],
+    [
+        ("10\u00b2 + 1", "102 + 1", "10^2 + 1"),
+        ("x\u2081", "x1", "x_1"),
+        ("2\u00b9\u2070", "210", "2^10"),
+        ("2\u207f = 64", "2n = 64", "2^n = 64"),
+        ("10\u207b\u00b2", "10\u2212\u00b2", "10^\u22122"),
+        ("x\u207a", "x+", "x^+"),
+        ("a\u2099\u208a\u2081", "an+1", "a_n+1"),
+    ],
 )
-def test_the_place_of_a_digit_does_as_well(raised, other, written_out):
+def test_what_is_raised_or_lowered_does_as_well(raised, other, written_out):
     assert question_hash(raised) != question_hash(other)
     assert question_hash(raised) == question_hash(written_out)
 

@@ -1,15 +1,16 @@
 """When two questions are the same question.
 
 Only case, white space and Unicode spelling are ignored: in mathematics punctuation carries meaning
-("a - b" is not "a + b"), so it stays, and so does the place of a digit (10 squared is not 102).
+("a - b" is not "a + b"), so it stays, and so does what is raised or lowered (2 to the n is not 2n).
 """
 
 import hashlib
 import re
 import unicodedata
 
-_SUPERSCRIPTS = re.compile("[\u00b2\u00b3\u00b9\u2070\u2074-\u2079]+")
-_SUBSCRIPTS = re.compile("[\u2080-\u2089]+")
+_SUPERSCRIPTS = re.compile("[\u00b2\u00b3\u00b9\u2070\u2071\u2074-\u207f]+")
+_SUBSCRIPTS = re.compile("[\u2080-\u208e\u2090-\u209c]+")
+"""Digits, signs, brackets and letters."""
 
 
 def normalised(question: str) -> str:
