@@ -44,9 +44,10 @@ def _lines(
     yield ""
     yield "## What holds"
     yield ""
-    yield "A claim holds, or does not, if the 95 % interval over seeds lies wholly on that side; it is open"
-    yield f"otherwise, and with fewer than {FEWEST_SEEDS} seeds. Intervals are Student's, of what differs at each"
-    yield "seed: a percentile bootstrap of five seeds covers 83 % where it says 95 %."
+    yield "A claim holds, or does not, if the 95 % interval over seeds lies wholly on that side;"
+    yield f"it is open otherwise, and with fewer than {FEWEST_SEEDS} seeds."
+    yield "Intervals are Student's, of differences paired by seed: a percentile bootstrap of five seeds"
+    yield "covers 83 % where it says 95 %."
     yield ""
     yield from _table(["claim", "", "measured", "beside", "ratio"], _verdicts(outcomes, titles, columns))
     yield ""
