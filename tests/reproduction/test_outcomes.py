@@ -92,7 +92,14 @@ def test_within_a_budget_only_the_steps_that_it_paid_for_count(tmp_path: Path) -
     outcome = finished(tmp_path, [0.0, 0.1, 0.2, 0.6, 0.7])
     assert outcome.within(399, "reward") == pytest.approx(0.1)
     assert outcome.within(400, "reward") == pytest.approx(0.3)
-    assert outcome.within(5, "reward") == 0.0
+    assert outcome.within(500, "reward") == pytest.approx(0.5)
+
+
+def test_a_budget_that_a_trial_never_spent_or_overran_at_once_says_nothing_of_it(tmp_path: Path) -> None:
+    outcome = finished(tmp_path, [0.0, 0.1, 0.2, 0.6, 0.7])
+    assert outcome.within(501, "reward") is None
+    assert outcome.within(99, "reward") is None
+    assert outcome.within(100, "reward") == 0.0
 
 
 def test_the_common_budget_is_the_thriftiest_trials(tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def test_a_cell_is_mean_and_spread_over_seeds_and_a_difference_is_paired() -> No
 def test_equal_cost_is_what_the_cheapest_trial_generated() -> None:
     (equal,) = [m for m in measures(OUTCOMES) if m.key == "reward_at_equal_tokens"]
     assert "8,000 tokens" in equal.meaning
+    assert cell(equal, OUTCOMES["topk"]).values == {0: 0.5, 1: 0.5}
+
+
+def test_an_arm_that_ended_before_the_budget_is_not_compared_at_equal_cost() -> None:
+    thrifty = [outcome("topk", seed, pass_at_1=0.5, errors=0.1, tokens=1000) for seed in (0, 1)]
+    (equal,) = [m for m in measures(OUTCOMES | {"topk": thrifty}) if m.key == "reward_at_equal_tokens"]
+    assert cell(equal, thrifty).values == {}
+    assert "empty where an arm ended with fewer" in equal.meaning
 
 
 def test_the_page_has_a_row_per_arm_the_command_and_the_pictures(tmp_path: Path) -> None:

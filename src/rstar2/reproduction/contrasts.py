@@ -60,7 +60,8 @@ def measures(outcomes: ByArm) -> tuple[Measure, ...]:
         Measure(
             key="reward_at_equal_tokens",
             title="reward at equal tokens, %",
-            meaning=f"training reward once {budget:,} tokens were generated, all that the baseline did",
+            meaning=f"training reward once {budget:,} tokens were generated, all that the baseline did; "
+            "empty where an arm ended with fewer, or began with a step of more",
             of=lambda outcome: outcome.within(budget, "reward"),
         ),
         _of_training("tool_error_rate_correct", "errors in right, %", first),

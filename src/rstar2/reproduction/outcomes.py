@@ -63,10 +63,15 @@ class Outcome:
     def _of_stage(self, stage: str) -> list[Step]:
         return [step for step in self.steps if step.stage == stage]
 
-    def within(self, generated_tokens: int, metric: str) -> float:
-        """A metric averaged over the last steps that ended within so many tokens; the first step at least."""
+    def within(self, generated_tokens: int, metric: str) -> float | None:
+        """A metric averaged over the last steps that ended within so many tokens.
+
+        None where the trial generated fewer, or more in its first step: neither has been at that point.
+        """
         values = [s.values[metric] for s in self.steps if s.generated_tokens <= generated_tokens]
-        return fmean(values[-WINDOW_STEPS:] or [self.steps[0].values[metric]])
+        if not values or self.generated_tokens < generated_tokens:
+            return None
+        return fmean(values[-WINDOW_STEPS:])
 
     @property
     def generated_tokens(self) -> int:
