@@ -154,6 +154,16 @@ def test_the_second_time_nothing_is_made(write, published, tmp_path):
     assert contents(tmp_path / "data") == before
 
 
+@pytest.mark.parametrize("shard", ["rl/dapo.jsonl", "sft/tulu3.jsonl"])
+def test_a_shard_that_somebody_removed_is_made_again(write, published, tmp_path, shard):
+    config = files_config(write, published)
+    prepared(config, tmp_path / "data")
+    before = contents(tmp_path / "data")
+    (tmp_path / "data/shards" / shard).unlink()
+    assert prepared(config, tmp_path / "data")[1] == [Path(shard).stem]
+    assert contents(tmp_path / "data") == before
+
+
 def test_a_changed_source_is_made_anew_and_no_other(write, published, tmp_path):
     prepared(files_config(write, published), tmp_path / "data")
     published["dapo"]["reward_model"]["ground_truth"] = "-12"

@@ -43,6 +43,13 @@ def test_a_torn_note_does_not_count(tmp_path):
     assert shard.count("x") is None
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 4}', "null"])
+def test_a_note_of_something_else_does_not_count(tmp_path, text):
+    (tmp_path / "s.jsonl").write_text("1\n")
+    (tmp_path / "s.json").write_text(text)
+    assert Shard(tmp_path / "s.jsonl").count("x") is None
+
+
 def test_a_shard_of_another_format_does_not_count_and_what_was_asked_does(tmp_path, monkeypatch):
     shard, asked = Shard(tmp_path / "s.jsonl"), fingerprint(7)
     shard.write(["a"], COUNT, made_of="x")

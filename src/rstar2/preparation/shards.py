@@ -1,7 +1,7 @@
 """Files that are made once: whole or not there, and known by what they were made of.
 
-A shard is a JSONL file and a note beside it, `NAME.json`, that is written last: as long as the note is
-missing or tells of other ingredients, the shard is made anew.
+A shard is a JSONL file and a note beside it, `NAME.json`, that is written last: as long as one of the two is
+missing, or the note tells of other ingredients, the shard is made anew.
 """
 
 import json
@@ -39,10 +39,12 @@ class Shard:
     def count(self, made_of: str) -> SourceCount | None:
         """What making it from these ingredients counted; None if it was not made from them."""
         try:
-            note: dict[str, Any] = json.loads(self._note.read_text(encoding="utf-8"))
+            note: Any = json.loads(self._note.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        is_same = (note.get("format"), note["made_of"]) == (FORMAT, made_of)
+        if not isinstance(note, dict) or not self._path.exists():
+            return None
+        is_same = (note.get("format"), note.get("made_of")) == (FORMAT, made_of)
         return SourceCount.from_json(note["count"]) if is_same else None
 
     def write(self, lines: Iterable[str], count: SourceCount, *, made_of: str) -> None:
