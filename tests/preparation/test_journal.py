@@ -36,3 +36,15 @@ def test_a_line_torn_anywhere_is_forgotten_and_the_next_one_is_whole(tmp_path, n
         journal.add("c", {"x": 3})
     with Journal(path) as journal:
         assert ("a" in journal, "b" in journal, "c" in journal) == (True, False, True)
+
+
+def test_lines_that_the_disk_damaged_are_asked_again_and_counted_in_one_warning(tmp_path, caplog):
+    path = tmp_path / "j.jsonl"
+    damaged = (b"\0" * 20, b"\0" * 7 + b'{"id": "b"}', b"[1]", b'{"text": "c"}', b'{"id": 4}', b"[" * 100_000)
+    path.write_bytes(b"\n".join((b'{"id": "a", "text": "x"}', *damaged, b'{"id": "d"}', b"")))
+    with Journal(path) as journal:
+        assert ["a" in journal, "b" in journal, "d" in journal] == [True, False, True]
+        journal.add("b", {"text": "y"})
+    assert caplog.messages == [f"{path}: 6 damaged lines; what they held is asked again"]
+    with Journal(path) as journal:
+        assert journal["b"]["text"] == "y"

@@ -1,14 +1,18 @@
 """What a served model said, one line per question, kept from the moment it was said.
 
-Every line is whole or is not there: a torn last one, which a kill may leave, is cut off on opening. The file
-is named by what was asked of whom, so other settings do not see it, and find it again when they are set back.
+Every line is whole or is not there: a torn last one, which a kill may leave, is cut off on opening, and what
+stood in one that the disk has damaged is asked again. The file is named by what was asked of whom, so other
+settings do not see it, and find it again when they are set back.
 """
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+
+log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -45,6 +49,17 @@ class Journal:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             os.truncate(self._path, len(whole))
-        for line in whole.splitlines():
-            record = json.loads(line)
-            self._known[record["id"]] = record
+        lines = whole.splitlines()
+        records = [record for line in lines if (record := _record(line)) is not None]
+        self._known = {record["id"]: record for record in records}
+        if num_damaged := len(lines) - len(records):
+            log.warning("%s: %d damaged lines; what they held is asked again", self._path, num_damaged)
+
+
+def _record(line: bytes) -> Mapping[str, Any] | None:
+    """None of a line that no journal has written."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("id"), str) else None
