@@ -35,6 +35,9 @@ def clean_conversations(
         except Unusable as reason:
             dropped[str(reason)] += 1
             continue
+        except RecursionError:  # of the JSON within a row, wherever it is read, mended or written
+            dropped["nested too deep"] += 1
+            continue
         num_repeats += spoken.id in found
         found.setdefault(spoken.id, spoken)
     kept = _drawn(list(found.values()), source.take, random.Random(f"{seed}/{name}"))

@@ -47,8 +47,9 @@ def test_toolace_writes_calls_as_python_with_names_that_are_none(published):
 
 @pytest.mark.parametrize(
     "text",
-    ["[f(1)]", "[f(x=y)]", "[f(x=1]", "[f x=1)]", "[(x=1)]", "[f(x=1)) g()]", "[f(x=b'1')]", "[f(x=1e999)]"],
-)
+    ["[f(1)]", "[f(x=y)]", "[f(x=1]", "[f x=1)]", "[(x=1)]", "[f(x=1)) g()]", "[f(x=b'1')]", "[f(x=1e999)]",
+     "[f(**{'x': 1})]"],
+)  # fmt: skip
 def test_a_call_that_cannot_be_read_is_unusable(text):
     with pytest.raises(Unusable, match="a call that cannot be read"):
         calls_of(text)

@@ -1,7 +1,7 @@
 """How the rows of published conversations read: one function per format, from a row's columns to a dialogue.
 
 A function raises DataError where a row is not of its format, which ends the preparation, and Unusable where
-it is but cannot be learned from, which is counted.
+it is but cannot be learned from, which is counted, as is the RecursionError of JSON nested too deep.
 """
 
 from collections.abc import Callable, Mapping

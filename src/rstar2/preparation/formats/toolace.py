@@ -81,7 +81,7 @@ def _arguments(text: str) -> dict[str, Any]:
     expression = parsed(f"f({text})", "eval", otherwise=_UNREADABLE)
     assert isinstance(expression, ast.Expression)
     call = expression.body
-    if not isinstance(call, ast.Call) or call.args:
+    if not isinstance(call, ast.Call) or call.args or not all(word.arg for word in call.keywords):
         raise Unusable(_UNREADABLE)
     try:
         arguments = {
