@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,26 @@ def test_a_line_torn_by_a_kill_is_left_out_and_cut_away(tmp_path: Path) -> None:
     assert lines.path.read_text() == json.dumps({"step": 1}) + "\n"
 
 
-def test_a_file_shorter_than_what_is_known_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_file_shorter_than_what_is_known_keeps_its_whole_lines(tmp_path: Path) -> None:
     lines = JsonLines(tmp_path / "metrics.jsonl")
     lines.append({"step": 1})
     lines.cut_back(10_000)
     assert [record["step"] for record in lines] == [1]
+
+
+def test_appending_is_safe_to_a_file_whose_end_a_power_cut_took(tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "metrics.jsonl")
+    for step in (1, 2):
+        lines.append({"step": step})
+    known = lines.num_bytes
+    os.truncate(lines.path, known - 4)
+    lines.cut_back(known)
+    lines.append({"step": 3})
+    assert [record["step"] for record in lines] == [1, 3]
+
+
+def test_a_file_that_is_gone_is_not_missed(tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "metrics.jsonl")
+    lines.flush_to_disk()
+    lines.cut_back(7)
+    assert not lines.path.exists()

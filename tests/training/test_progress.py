@@ -1,3 +1,5 @@
+import asyncio
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +9,8 @@ from rstar2 import checkpoint
 from rstar2.config import RunConfig
 from rstar2.errors import CheckpointError
 from rstar2.protocol.template import Template
+from rstar2.rollout.placement.lengths import Lengths
+from rstar2.telemetry import Window
 from rstar2.telemetry.trackers import Trackers
 from rstar2.training.progress import Progress
 from rstar2.training.state import RunState
@@ -14,7 +18,14 @@ from rstar2.training.state import RunState
 
 def progress(folder: Path, template: Template) -> Progress:
     """Of a run that has come as far as its parts are built."""
-    parts = SimpleNamespace(config=RunConfig(), folder=folder, template=template, trackers=Trackers())
+    parts = SimpleNamespace(
+        config=RunConfig(),
+        folder=folder,
+        template=template,
+        trackers=Trackers(),
+        learner=SimpleNamespace(save=save),
+        lengths=Lengths(),
+    )
     return Progress(parts)  # type: ignore[arg-type]
 
 
@@ -40,3 +51,16 @@ def test_a_run_whose_only_checkpoint_is_torn_is_an_error_and_not_a_fresh_start(
     with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints in .*checkpoints is complete"):
         progress(tmp_path, template).restore()
     assert files_below(tmp_path) == before
+
+
+def test_files_are_on_the_disk_before_the_checkpoint_that_knows_their_lengths(
+    tmp_path: Path, template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(os.readlink(f"/proc/self/fd/{number}")))
+    begun = progress(tmp_path, template)
+    begun.records.keep_metrics("rl1", 1, {"reward": 1.0})
+    begun.records.keep_window("rl1", 1, Window(wall_s=1.0, in_flight={}, shares_s={}))
+    asyncio.run(begun.save())
+    assert flushed[:2] == [str(tmp_path / "metrics.jsonl"), str(tmp_path / "timeline.jsonl")]
+    assert flushed[-1] == str(tmp_path / "checkpoints")

@@ -101,6 +101,7 @@ class Progress:
         state, parts, number = self.state, self._parts, self._number
         if number == self._saved_number:
             return
+        await in_thread(self.records.flush_to_disk)
         state.phase_wall_s, self._clock_s = self.phase_wall_s, time.monotonic()
         state.lengths = parts.lengths.to_json()
         self.records.note_lengths(state)

@@ -46,6 +46,12 @@ class Records:
         state.rollouts_bytes = self._rollouts.num_bytes
         state.timeline_bytes = self._timeline.num_bytes
 
+    def flush_to_disk(self) -> None:
+        """Before a checkpoint that knows their lengths is there."""
+        with writing(self._folder):
+            for file in (self._metrics, self._rollouts, self._timeline):
+                file.flush_to_disk()
+
     def cut_back(self, state: RunState) -> None:
         """Forget what was written since the state was saved; the run begins, or goes on, from there."""
         with writing(self._folder):
