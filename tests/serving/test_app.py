@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -345,6 +346,28 @@ def test_an_engine_that_died_is_a_503_and_not_the_client_s_fault(scene):
             assert "start the server anew" in (await response.json())["error"]["message"]
 
     here.visited(visit)
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_failure_that_nobody_foresaw_is_told_in_the_body_that_has_begun(scene, caplog, is_streamed):
+    async def broken(rollout_id, call):
+        raise ValueError("a bug of ours")
+
+    here = scene(CALCULATOR_CALL, with_tools=True)
+    here.served = replace(here.served, agent=replace(here.served.agent, call_tool=broken))
+
+    async def visit(session):
+        async with session.post("/v1/chat/completions", json=HELLO | {"stream": is_streamed}) as response:
+            assert response.status == (200 if is_streamed else 500)
+            body = await response.text()
+        *pieces, last = body.strip().split("\n\n")
+        assert len(pieces) == is_streamed  # the one that opens the choice
+        assert all(piece.startswith("data: ") for piece in pieces)
+        assert json.loads(last.removeprefix("data: "))["error"]["type"] == "server_error"
+        assert here.engine.load().num_running == 0
+
+    here.visited(visit)
+    assert "a bug of ours" in caplog.text
 
 
 def test_engines_that_write_and_have_a_queue_are_healthy(scene):

@@ -166,19 +166,20 @@ async def _stream(
     """Pieces as they come. What goes wrong after the first is told in the stream: the status is out."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(http)
-    for opening in reply.openings(num_choices):
-        await _send(response, opening)
-    sent: list[Delta] = []
     try:
+        for opening in reply.openings(num_choices):
+            await _send(response, opening)
+        sent: list[Delta] = []
         async for number, delta in deltas:
             sent.append(delta)
             await _send(response, reply.piece(number, delta))
-    except (CapacityError, InfrastructureError) as error:
-        await _send(response, _refusal(error).body)
-        return response
-    if request.stream_options.include_usage:
-        await _send(response, reply.usage_piece(sent))
-    await response.write(b"data: [DONE]\n\n")
+        if request.stream_options.include_usage:
+            await _send(response, reply.usage_piece(sent))
+        await response.write(b"data: [DONE]\n\n")
+    except ConnectionError:
+        raise  # the client is gone
+    except Exception as error:
+        await _send(response, _refusal(http, error).body)
     return response
 
 
@@ -190,23 +191,26 @@ async def _answer(http: web.Request, handler: Handler) -> web.StreamResponse:
     """The handler's answer, or a refusal that says why there is none."""
     try:
         return await handler(http)
-    except Refusal as refusal:
-        return _refused(refusal)
-    except (CapacityError, InfrastructureError) as error:
-        return _refused(_refusal(error))
-    except web.HTTPException as error:
-        return _refused(Refusal(f"{http.method} {http.path}: {error.reason}", status=error.status))
     except ConnectionError:
         raise  # the client is gone; there is nobody to answer
-    except Exception:  # a bug of ours: told once, and the next request finds the server alive
-        _log.exception("%s %s failed", http.method, http.path)
-        return _refused(Refusal("the server failed; its log says why", status=500, kind="server_error"))
+    except Exception as error:
+        return _refused(_refusal(http, error))
 
 
-def _refusal(error: CapacityError | InfrastructureError) -> Refusal:
-    if isinstance(error, CapacityError):
-        return Refusal(str(error), code=CONTEXT_TOO_LONG)
-    return Refusal(str(error), status=503, kind="server_error")
+def _refusal(http: web.Request, error: Exception) -> Refusal:
+    """What the client is told. A bug of ours is logged, and the next request finds the server alive."""
+    match error:
+        case Refusal():
+            return error
+        case CapacityError():
+            return Refusal(str(error), code=CONTEXT_TOO_LONG)
+        case InfrastructureError():
+            return Refusal(str(error), status=503, kind="server_error")
+        case web.HTTPException():
+            return Refusal(f"{http.method} {http.path}: {error.reason}", status=error.status)
+        case _:
+            _log.error("%s %s failed", http.method, http.path, exc_info=error)
+            return Refusal("the server failed; its log says why", status=500, kind="server_error")
 
 
 def _refused(refusal: Refusal) -> web.Response:
