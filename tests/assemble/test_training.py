@@ -2,14 +2,21 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rstar2.assemble import training
 from rstar2.config import parse_config
+from rstar2.engines.scripted import ScriptedEngine
 from rstar2.errors import ConfigError, DataError
+from rstar2.protocol.template import Template, chatml_template
+from rstar2.protocol.tokenizer import train_tokenizer
+from rstar2.rollout.dispatcher import Dispatcher
 from rstar2.training.parts import SilentWatcher
 
 CONVERSATION = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
@@ -56,3 +63,33 @@ def test_a_line_that_sft_could_not_read_is_named_before_any_part_is_built(
     files = [rows(tmp_path / name, CONVERSATION, *more) for name, more in (("a", ()), ("b", ({},)))]
     with pytest.raises(DataError, match=r"b:2: expected"):
         begin(tmp_path, sft={"files": files})
+
+
+def test_a_question_that_leaves_no_room_for_a_response_is_refused_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = train_tokenizer([], vocab_size=300, chat_template=chatml_template())
+
+    @asynccontextmanager
+    async def sides(*_: Any) -> AsyncIterator[tuple[None, None, SimpleNamespace]]:
+        """Players alone; whose turns nobody has written."""
+        template = Template(tokenizer, system="", user="{question}", tools=())
+        yield (
+            None,
+            None,
+            SimpleNamespace(template=template, dispatcher=Dispatcher([ScriptedEngine({}, kv_tokens=300)])),
+        )
+
+    monkeypatch.setattr(training, "load_policy", lambda _: None)
+    monkeypatch.setattr(training, "_sides_here", sides)
+    with pytest.raises(
+        ConfigError, match=r"stages\.0\.max_response_tokens = 299 make .* raise engine\.kv_tok"
+    ):
+        begin(
+            tmp_path,
+            model={"base": "tiny"},
+            sft={"steps": 0},
+            engine={"kv_tokens": 300},
+            stages=[{"name": "rl1", "steps": 1, "max_response_tokens": 299}],
+            evaluation={"max_response_tokens": 100},
+        )

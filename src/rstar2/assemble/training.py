@@ -13,7 +13,7 @@ from rstar2.assemble.learner import learning
 from rstar2.assemble.players import Players, collecting, machines_here
 from rstar2.assemble.policy import Policy, export, load_policy
 from rstar2.assemble.problem_sets import problem_sets
-from rstar2.assemble.refusals import refuse_tasks_without_attempts
+from rstar2.assemble.refusals import refuse_rollouts_without_room, refuse_tasks_without_attempts
 from rstar2.config import RunConfig
 from rstar2.errors import ConfigError
 from rstar2.learner.crew import CrewLearner
@@ -57,6 +57,10 @@ async def training_parts(
         sides = sides_on(cluster, config, policy, folder)
     with trackers:
         async with sides as (learner, channel, players):
+            room_tokens = min(load.max_total_tokens for load in players.dispatcher.loads())
+            refuse_rollouts_without_room(
+                config, players.template, train=train, test=test, room_tokens=room_tokens
+            )
             yield Parts(
                 config=config,
                 folder=folder,
