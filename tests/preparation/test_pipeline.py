@@ -18,7 +18,10 @@ from rstar2.training.sft import conversation_sample
 from rstar2.types import Problem
 
 CONFIG = Path(__file__).parents[2] / "configs/data.toml"
-BENCHMARKS = {"aime24": [Problem(id="1", question="one two three four five six seven eight", answer="3")]}
+Benchmarks = dict[str, list[Problem]]
+BENCHMARKS: Benchmarks = {
+    "aime24": [Problem(id="1", question="one two three four five six seven eight", answer="3")]
+}
 
 
 class Silent:
@@ -74,10 +77,12 @@ def files_config(write: Callable[..., str], published: dict[str, Any], *override
     return load_section(PreparationConfig, CONFIG, ["problems.project-euler.skip=false", *overrides])
 
 
-def prepared(config: PreparationConfig, folder: Path, **models: Any) -> tuple[Manifest, list[str]]:
+def prepared(
+    config: PreparationConfig, folder: Path, *, benchmarks: Benchmarks = BENCHMARKS, **models: Any
+) -> tuple[Manifest, list[str]]:
     """(manifest, bars that were begun)."""
     progress = Silent()
-    job = Job(config=config, folder=folder, benchmarks=BENCHMARKS, progress=progress, **models)
+    job = Job(config=config, folder=folder, benchmarks=benchmarks, progress=progress, **models)
     return asyncio.run(prepare(job)), progress.labels
 
 
@@ -170,6 +175,18 @@ def test_a_changed_source_is_made_anew_and_no_other(write, published, tmp_path):
     _, made = prepared(files_config(write, published), tmp_path / "data")
     assert "dapo" in made
     assert records(tmp_path / "data/problems.jsonl")[0]["answer"] == "-12"
+
+
+def test_a_benchmark_that_is_no_longer_named_leaves_no_file_and_no_count(write, published, tmp_path):
+    config = files_config(write, published)
+    more = BENCHMARKS | {"math500": BENCHMARKS["aime24"]}
+    for benchmarks in (more, BENCHMARKS, {}):
+        manifest, _ = prepared(config, tmp_path, benchmarks=benchmarks)
+        assert {path.stem for path in (tmp_path / "benchmarks").iterdir()} == set(benchmarks)
+        names = [counted.name for count in manifest.problems for counted in count.filters]
+        assert ("8-gram overlap" in names) == bool(benchmarks)
+        said = "nothing was decontaminated: give benchmarks.names."
+        assert (said in manifest.remarks) == (not benchmarks)
 
 
 def test_a_skipped_source_is_counted_as_nothing_and_named(write, published, tmp_path):

@@ -39,7 +39,7 @@ def clean_problems(
     banned: Collection[Gram],
     on_row: Callable[[], None] = lambda: None,
 ) -> Cleaned:
-    """Those that can be trained on, in the source's order."""
+    """Those that can be trained on, in the source's order; with nothing banned, overlap is no filter."""
     found: dict[tuple[str, str], Problem] = {}
     num_rows = num_others = 0
     for row in rows:
@@ -60,8 +60,9 @@ def clean_problems(
         "huge answers": lambda problems: without_huge_answers(problems, max_digits=max_digits),
         "long questions": lambda problems: without_long_questions(problems, max_chars=max_chars),
         "repeats": without_respelled_repeats,
-        "8-gram overlap": lambda problems: without_overlap(problems, banned),
     }
+    if banned:
+        filters["8-gram overlap"] = lambda problems: without_overlap(problems, banned)
     kept, counts = _filtered(list(found.values()), filters)
     return kept, SourceCount(
         name=name,
