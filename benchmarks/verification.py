@@ -50,14 +50,14 @@ def ordinary_check(rng: random.Random) -> Check:
         (f"{n}", f"{n}.0"),
         (f"{n}", rf"\frac{{{n * m}}}{{{m}}}"),
         (f"{n}", rf"x = {n}"),
-        (f"{n * m}", rf"{n} \cdot {m}"),
+        (f"{n * n}", f"{n}^2"),
         (rf"\frac{{{n}}}{{8}}", f"{n / 8}"),
         (rf"{m}\sqrt{{3}}", rf"\sqrt{{{3 * m * m}}}"),
     )
     wrong = (
         (f"{n}", f"{n}.5"),
-        (f"{n}", f"{n} or {n + 1}"),
-        (f"{n}", r"\text{I do not know}"),
+        (rf"\frac{{{n}}}{{8}}", f"{n} or {n + 1}"),
+        (rf"\frac{{{n}}}{{8}}", r"\text{I do not know}"),
         (rf"\frac{{{n}}}{{8}}", rf"\frac{{{n}}}{{9}}"),
         (rf"{m}\sqrt{{3}}", rf"{m + 1}\sqrt{{3}}"),
     )
@@ -67,7 +67,7 @@ def ordinary_check(rng: random.Random) -> Check:
 
 
 def hanging_check(number: int) -> Check:
-    return Check(f"{number}", _HANGING[number % len(_HANGING)] % number, Verdict.UNDECIDED)
+    return Check(rf"\sqrt{{{number}}}", _HANGING[number % len(_HANGING)] % number, Verdict.UNDECIDED)
 
 
 async def timed(

@@ -99,6 +99,32 @@ def test_what_is_not_the_right_integer_earns_nothing_without_a_sandbox(text):
     assert grade(text) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("truth", "answer"),
+    [
+        ("25", "4 + 8 + 9 + 4"),
+        ("6", r"\gcd(12, 18)"),
+        ("41", "25 16"),
+        ("0", r"1\;2\;0"),
+        ("0", "-"),
+        ("42", r"41 \text{ or 42}"),
+    ],
+)
+def test_an_answer_that_is_still_to_be_calculated_earns_nothing_without_a_sandbox(truth, answer):
+    assert grade(rf"<answer>\boxed{{{answer}}}</answer>", truth=truth) == 0.0
+
+
+def test_an_answer_may_be_an_expression_where_the_label_is_no_integer():
+    sandbox = ScriptedSandbox(EQUAL)
+    assert grade(r"<answer>\boxed{1 + \sqrt{2}}</answer>", truth=r"\sqrt{2} + 1", sandbox=sandbox) == 1.0
+
+
+def test_the_verifier_reads_thousands_as_one_number():
+    sandbox = ScriptedSandbox(EQUAL)
+    grade(r"<answer>\boxed{1\,234 \text{ cm}}</answer>", truth="1234", sandbox=sandbox)
+    assert json.loads(sandbox.programs[0].stdin) == {"truth": "1234", "answer": r"1234 \text{ cm}"}
+
+
 def test_a_rollout_cut_off_at_the_token_limit_earns_nothing():
     text = r"<answer>\boxed{42}</answer> but let me check"
     assert grade(text, ending=Ending.TOKEN_LIMIT) == 0.0
@@ -170,7 +196,7 @@ def test_a_sandbox_that_keeps_failing_is_never_a_reward_of_zero():
 def test_text_of_the_model_never_becomes_code():
     sandbox = ScriptedSandbox(EQUAL, EQUAL)
     for answer in ("1.0", "'''); print('equal') #"):
-        grade(rf"<answer>\boxed{{{answer}}}</answer>", sandbox=sandbox)
+        grade(rf"<answer>\boxed{{{answer}}}</answer>", truth=r"\frac{1}{2}", sandbox=sandbox)
     first, second = sandbox.programs
     assert first.code == second.code
     assert "print('equal')" in second.stdin
@@ -198,10 +224,13 @@ def test_canaries_pass_in_real_processes():
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("answer", ["9^{9^{9^{9}}}", r"\binom{10^9}{5 \cdot 10^8}"])
-def test_an_answer_that_hangs_the_verifier_is_undecided(answer):
+@pytest.mark.parametrize(
+    ("truth", "answer"),
+    [("42", "9^{9999999999}"), (r"\frac{1}{2}", r"\binom{10^9}{5 \cdot 10^8}")],
+)
+def test_an_answer_that_hangs_the_verifier_is_undecided(truth, answer):
     async def scenario() -> Verdict:
         async with WorkerPool(num_workers=1) as sandbox:
-            return await OutcomeGrader(sandbox, time_limit_s=2.0).verdict("42", answer)
+            return await OutcomeGrader(sandbox, time_limit_s=2.0).verdict(truth, answer)
 
     assert asyncio.run(scenario()) is Verdict.UNDECIDED

@@ -1,19 +1,20 @@
 r"""The outcome reward: 1.0 if the answer is right, else 0.0; nothing for style, length or effort.
 
-Integers and letters of choices are compared here; anything else by math-verify in the sandbox. When that
-comes to no verdict, a control decides whose fault it is: the label compared with itself. If the control fails
-too, the verifier is sick: an InfrastructureError and never a 0.0, as a verifier that fails silently would
-teach that every answer is wrong. If it succeeds, the answer cannot be checked: that is a verdict of its own,
-and earns nothing.
+Integers and letters of choices are compared here; anything else by math-verify in the sandbox, if the label
+is an integer only what states a number. When that comes to no verdict, a control decides whose fault it is:
+the label compared with itself. If the control fails too, the verifier is sick: an InfrastructureError and
+never a 0.0, as a verifier that fails silently would teach that every answer is wrong. If it succeeds, the
+answer cannot be checked: that is a verdict of its own, and earns nothing.
 """
 
 import logging
 
 from rstar2.errors import InfrastructureError, SandboxError
-from rstar2.integers import canonical_integer
+from rstar2.integers import canonical_integer, with_joined_thousands
 from rstar2.ports import Sandbox
 from rstar2.protocol.answer import last_boxed
 from rstar2.rewards.letters import choice_letter
+from rstar2.rewards.stated_number import states_a_number
 from rstar2.rewards.verifier import Verdict, equality_program, verdict_of
 from rstar2.types import Ending, Problem, Rollout
 
@@ -34,6 +35,11 @@ _CANARIES = (
     ("42", "42.5", False),
     ("42", "41 or 42", False),
     ("42", r"\text{I do not know}", False),
+    ("25", "4+21", False),
+    ("6", r"\gcd(12,18)", False),
+    ("41", "25 16", False),
+    (r"\frac{1}{2}", "0.6", False),
+    (r"\frac{1}{2}", r"\text{I do not know}", False),
 )
 """(label, answer, whether it is right)."""
 
@@ -72,7 +78,10 @@ class OutcomeGrader:
             return Verdict.EQUAL if label == integer else Verdict.DIFFERENT
         if not answer.strip() or len(answer) > _LONGEST_ANSWER_CHARS:
             return Verdict.DIFFERENT
-        return await self._verified(label or truth, answer)
+        if label is None:
+            return await self._verified(truth, answer)
+        answer = with_joined_thousands(answer)
+        return await self._verified(label, answer) if states_a_number(answer) else Verdict.DIFFERENT
 
     async def check_canaries(self) -> None:
         """Grades pairs whose verdicts are known; raises InfrastructureError if the verifier lies."""
