@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rstar2.errors import InfrastructureError
 from rstar2.reproduction.arms import FOUNDATION, Arm
-from rstar2.reproduction.campaign import run_missing
+from rstar2.reproduction.campaign import LOG, run_missing
 from rstar2.reproduction.trials import Trial, trials_of
 
 CONFIG = Path(__file__).parents[2] / "configs" / "reproduce.toml"
@@ -80,6 +82,19 @@ def test_trials_that_run_beside_a_failure_are_stopped(tmp_path: Path) -> None:
     assert "told to stop" in (tmp_path / "seed-0" / "foundation" / "log.txt").read_text()
 
 
+# Told to end, it takes half a second to close what it has; told twice, it does not get to that.
+_CAREFUL = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    print("begun", flush=True)
+    time.sleep(60)
+finally:
+    print("told to end", flush=True)
+    time.sleep(0.5)
+    print("closed", flush=True)
+"""
+
 # `rstar2 reproduce`, with a program of its own in place of `rstar2 train`.
 _CAMPAIGN = """
 import sys
@@ -92,25 +107,52 @@ main()
 """
 
 
-@pytest.mark.parametrize("on_ctrl_c", [signal.SIG_DFL, signal.SIG_IGN])
-def test_a_campaign_that_is_terminated_leaves_no_trial_behind(
-    tmp_path: Path, on_ctrl_c: signal.Handlers
-) -> None:
-    """SIGINT is ignored by what a script starts in the background."""
-    pid_file = tmp_path / "pid"
-    trial = f"import os, time; open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(60)"
-    words = ["reproduce", str(CONFIG), "--to", str(tmp_path / "runs"), "--quick", "--at-once", "1"]
+@contextmanager
+def campaign_with_a_trial(
+    folder: Path, *, on_ctrl_c: signal.Handlers = signal.SIG_DFL
+) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
+    """In a process group of its own, as a terminal's jobs are; and the log of its trial, which has begun."""
+    log = folder / "seed-0" / "foundation" / LOG
+    words = ["reproduce", str(CONFIG), "--to", str(folder), "--quick", "--at-once", "1"]
     with subprocess.Popen(
-        [sys.executable, "-c", _CAMPAIGN, *words, trial],
+        [sys.executable, "-c", _CAMPAIGN, *words, _CAREFUL],
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0,
         preexec_fn=lambda: signal.signal(signal.SIGINT, on_ctrl_c),
     ) as campaign:
-        while not pid_file.exists() or not (pid := pid_file.read_text()).endswith("\n"):
-            assert campaign.poll() is None
-            time.sleep(0.01)
-        campaign.terminate()
+        try:
+            wait_for("begun", log)
+            yield campaign, log
+        finally:
+            campaign.kill()
+
+
+def wait_for(word: str, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not log.exists() or word not in log.read_text().splitlines():
+        assert time.monotonic() < deadline, f"the trial never said '{word}'"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("send", "number", "on_ctrl_c"),
+    [
+        pytest.param(os.killpg, signal.SIGINT, signal.SIG_DFL, id="Ctrl-C in a terminal"),
+        pytest.param(os.kill, signal.SIGTERM, signal.SIG_IGN, id="kill of a script's background job"),
+    ],
+)
+def test_a_campaign_that_is_stopped_waits_until_its_trials_have_closed_what_they_have(
+    tmp_path: Path, send: Callable[[int, int], None], number: int, on_ctrl_c: signal.Handlers
+) -> None:
+    with campaign_with_a_trial(tmp_path, on_ctrl_c=on_ctrl_c) as (campaign, log):
+        send(campaign.pid, number)
         _, errors = campaign.communicate()
     assert (campaign.returncode, errors) == (130, "\nstopped; run the same command to go on\n")
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid), 0)
+    assert "closed" in log.read_text().splitlines()
+
+
+def test_a_campaign_that_is_killed_leaves_no_trial_behind(tmp_path: Path) -> None:
+    with campaign_with_a_trial(tmp_path) as (campaign, log):
+        campaign.kill()
+        wait_for("told to end", log)

@@ -1,9 +1,11 @@
 """Runs the trials that are missing, some at a time, each as a process of its own; a kill loses little.
 
 Every trial is an ordinary training run, which goes on from its last checkpoint: the same campaign started
-again does what is left. A trial that fails ends the campaign, after those that run were stopped.
+again does what is left. A trial that fails ends the campaign, after those that run were stopped; and none
+outlives it, however it ends.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +17,14 @@ from rstar2.reproduction.trials import DONE, Trial, ready
 
 LOG = "log.txt"
 RSTAR2 = (sys.executable, "-c", "from rstar2.cli import main; main()")
+_BOUND = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: end when the campaign does
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes the program behind the campaign's pid; that is told to end if the campaign is killed."""
 _POLL_S = 0.2
 _STOP_LIMIT_S = 20.0
 
@@ -47,11 +57,20 @@ def run_missing(
 
 
 def _start(trial: Trial, config: Path, root: Path, program: Sequence[str]) -> subprocess.Popen[bytes]:
+    """In a process group of its own: Ctrl-C in a terminal goes to a whole group, and `_stop` passes it on.
+
+    Told to end a second time, a trial would break off its own cleaning up.
+    """
     folder = trial.folder(root)
     folder.mkdir(parents=True, exist_ok=True)
+    bound = (sys.executable, "-IS", "-c", _BOUND, str(os.getpid()))
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
-            [*program, *trial.arguments(config, root)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [*bound, *program, *trial.arguments(config, root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            process_group=0,
         )
 
 
