@@ -89,7 +89,7 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
     print("begun", flush=True)
     time.sleep(60)
-finally:
+except KeyboardInterrupt:
     print("told to end", flush=True)
     time.sleep(0.5)
     print("closed", flush=True)
