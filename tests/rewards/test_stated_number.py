@@ -13,7 +13,9 @@ from rstar2.rewards.stated_number import states_a_number
         "-.5",
         "x = 42",
         "S_{10} = 42",
-        "40 + 2 = 42",
+        "f(2) = 42",
+        "x = y = 42",
+        r"\angle ABC = 42^\circ",
         r"N \equiv 42",
         r"|S| = 42",
         r"42 \text{ cm}",
@@ -87,6 +89,7 @@ def test_a_fraction_a_power_and_scientific_form_are_stated(answer):
         r"42 \mod 100",
         "x = 40 + 2",
         "42 = 40 + 2",
+        "40 + 2 = 42",
     ],
 )
 def test_what_is_left_to_calculate_is_not_stated(answer):
