@@ -95,9 +95,7 @@ def test_metrics_of_a_step_are_means_over_rollouts_and_shares_of_groups() -> Non
 
 def test_where_there_is_nothing_to_average_only_counts_are_told() -> None:
     metrics = group_metrics([LOST], prefix="kept_")
-    assert metrics == {
-        "kept_groups": 1, "kept_rollouts": 0, "kept_dropped": 2, "kept_reward": 0, "kept_all_correct_share": 0
-    }  # fmt: skip
+    assert metrics == {"kept_groups": 1, "kept_rollouts": 0, "kept_dropped": 2}
 
 
 def test_with_roc_off_everything_is_learned_from() -> None:
@@ -145,6 +143,13 @@ def test_all_updates_of_a_batch_are_one_call_as_they_share_their_old_policy(upda
     learned = learn(parts, stage, [MIXED, ALL_RIGHT, MIXED], step=0)  # type: ignore[arg-type]
     assert [len(share) for share in learner.shares] == [4 // updates] * updates
     assert learned.metrics["learner_loss"] == 0.5
+
+
+def test_a_step_without_a_group_to_learn_from_tells_no_reward_of_those_kept() -> None:
+    parts = SimpleNamespace(config=RunConfig(roc=RocSection(mode="off")), learner=RememberingLearner())
+    learned = learn(parts, STAGE, [ALL_RIGHT, ALL_WRONG], step=0)  # type: ignore[arg-type]
+    kept = {name: value for name, value in learned.metrics.items() if name.startswith("kept_")}
+    assert kept == {"kept_groups": 0, "kept_rollouts": 0, "kept_dropped": 0}
 
 
 def test_a_stage_limits_its_rollouts() -> None:

@@ -132,7 +132,7 @@ def resampled(group: Group, stage: StageSection, section: RocSection, rng: rando
 
 
 def group_metrics(groups: Sequence[Group], *, prefix: str) -> dict[str, float]:
-    """Means over rollouts and shares over groups; only counts where there is nothing to average."""
+    """Means over rollouts and shares over groups; counts alone where no rollout is: 0 would be a collapse."""
     rollouts = [r for group in groups for r in group.rollouts]
     right = [r for r in rollouts if r.reward == 1.0]
     metrics = {
@@ -152,8 +152,6 @@ def group_metrics(groups: Sequence[Group], *, prefix: str) -> dict[str, float]:
             "all_correct_share": fmean(min(g.rewards, default=0.0) == 1.0 for g in groups),
             "all_wrong_share": fmean(max(g.rewards, default=1.0) == 0.0 for g in groups),
         }
-    else:
-        metrics |= {"reward": 0.0, "all_correct_share": 0.0}
     return {f"{prefix}{name}": value for name, value in metrics.items()}
 
 
