@@ -180,9 +180,11 @@ def test_a_changed_source_is_made_anew_and_no_other(write, published, tmp_path):
 def test_a_benchmark_that_is_no_longer_named_leaves_no_file_and_no_count(write, published, tmp_path):
     config = files_config(write, published)
     more = BENCHMARKS | {"math500": BENCHMARKS["aime24"]}
+    (tmp_path / "benchmarks").mkdir()
+    write("benchmarks/mine", {"question": "Mine?", "answer": "1"})
     for benchmarks in (more, BENCHMARKS, {}):
         manifest, _ = prepared(config, tmp_path, benchmarks=benchmarks)
-        assert {path.stem for path in (tmp_path / "benchmarks").iterdir()} == set(benchmarks)
+        assert {path.stem for path in (tmp_path / "benchmarks").iterdir()} == {*benchmarks, "mine"}
         names = [counted.name for count in manifest.problems for counted in count.filters]
         assert ("8-gram overlap" in names) == bool(benchmarks)
         said = "nothing was decontaminated: give benchmarks.names."

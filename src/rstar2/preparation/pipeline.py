@@ -33,11 +33,12 @@ async def prepare(job: Job) -> Manifest:
 
 
 def _write_benchmarks(job: Job) -> None:
-    """And remove those of an earlier time: problems may overlap a benchmark that is no longer named."""
-    folder = job.folder / "benchmarks"
-    for path in folder.glob("*.jsonl"):
-        if path.stem not in job.benchmarks:
-            path.unlink()
+    """And remove those of the time before: problems may overlap a benchmark that is no longer named."""
+    folder, manifest = job.folder / "benchmarks", job.folder / "manifest.json"
+    before = json.loads(manifest.read_text())["benchmarks"] if manifest.exists() else ()
+    for name, _ in before:
+        if name not in job.benchmarks:
+            (folder / f"{name}.jsonl").unlink(missing_ok=True)
     for name, problems in job.benchmarks.items():
         named = (replace(problem, id=f"{name}/{problem.id}", task=name) for problem in problems)
         write_whole(folder / f"{name}.jsonl", map(problem_line, named))
