@@ -54,7 +54,7 @@ class LearnerError(InfrastructureError):
 
 
 class CheckpointError(InfrastructureError):
-    """A checkpoint cannot be read or written."""
+    """A checkpoint, or another file of a run, cannot be read or written."""
 
 
 class CapacityError(Rstar2Error):
