@@ -13,8 +13,10 @@ import pytest
 from rstar2 import checkpoint
 from rstar2.config import RunConfig, parse_config
 from rstar2.engines.scripted import ScriptedEngine
+from rstar2.errors import InputError
 from rstar2.ports import Objective, OptimizerKind, WeightChannel
-from rstar2.protocol.template import Template
+from rstar2.protocol.template import Template, chatml_template
+from rstar2.protocol.tokenizer import train_tokenizer
 from rstar2.rollout.collector import Collector
 from rstar2.rollout.dispatcher import Dispatcher
 from rstar2.rollout.pacing import FreePacer
@@ -355,6 +357,21 @@ def test_a_finished_run_started_again_does_nothing(template: Template, whole: Wh
     before = untimed(folder)
     assert json.dumps(run(template, folder, Life(0)).told) == json.dumps(learner.told)
     assert untimed(folder) == before
+
+
+def test_a_run_does_not_go_on_under_a_tokenizer_whose_ids_mean_other_tokens(tmp_path: Path) -> None:
+    def with_tokens_of(text: str) -> Template:
+        tokenizer = train_tokenizer([text], vocab_size=300, chat_template=chatml_template())
+        return Template(tokenizer, system="", user="{question}")
+
+    texts = ("What is 2 times 3?", "What is 2 times 3?", "What is 2 plus 345?")
+    first, same, other = map(with_tokens_of, texts)
+    assert len(first.tokenizer.hf) == len(other.tokenizer.hf)
+    with pytest.raises(Killed):
+        run(first, tmp_path / "run", Life(1))
+    with pytest.raises(InputError, match=r"run' was trained with another tokenizer: go on with the version"):
+        run(other, tmp_path / "run", Life())
+    run(same, tmp_path / "run", Life())
 
 
 def test_a_second_run_takes_the_base_from_the_cache(template: Template, whole: Whole, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ STATES = st.builds(
     stage_problems=st.none() | st.lists(st.text()),
     num_probed=st.integers(0, 99),
     num_probes=st.integers(0, 9),
+    vocabulary=st.text(),
     rows=st.lists(st.dictionaries(st.text(), SHARES | st.text() | st.integers())),
     metrics_bytes=st.integers(0),
     rollouts_bytes=st.integers(0),
@@ -30,9 +31,9 @@ def test_a_state_comes_back_from_json_as_it_was(state: RunState) -> None:
     assert RunState.from_json(json.loads(json.dumps(state.to_json()))) == state
 
 
-def test_a_checkpoint_from_before_probes_were_saved_is_read() -> None:
+def test_a_checkpoint_of_an_older_version_is_read() -> None:
     data = RunState(step=3, stage_problems=["p1"]).to_json()
-    del data["num_probed"], data["num_probes"]
+    del data["num_probed"], data["num_probes"], data["vocabulary"]
     assert RunState.from_json(data) == RunState(step=3, stage_problems=["p1"])
 
 

@@ -61,6 +61,12 @@ def tiny_tokenizer(config: RunConfig, problems: list[Problem], folder: Path) -> 
     return tokenizer
 
 
+def vocabulary_hash(tokenizer: HuggingFaceTokenizer) -> str:
+    """16 hex digits over what each id stands for."""
+    vocabulary = json.dumps(sorted(tokenizer.hf.get_vocab().items()))
+    return hashlib.sha256(vocabulary.encode()).hexdigest()[:16]
+
+
 def _keep(tokenizer: HuggingFaceTokenizer, folder: Path) -> None:
     """Written aside and renamed: a kill leaves a whole tokenizer or none."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")

@@ -13,9 +13,10 @@ from typing import Any
 
 from rstar2 import checkpoint
 from rstar2.config import StageSection
+from rstar2.errors import InputError
 from rstar2.evaluation.evaluate import evaluation_limits, pass_at_1_by_task, summarise
 from rstar2.ports import Objective, OptimizerKind
-from rstar2.training.base import keep_base
+from rstar2.training.base import keep_base, vocabulary_hash
 from rstar2.training.parts import Parts
 from rstar2.training.progress import Progress
 from rstar2.training.reinforce import Reinforcement
@@ -51,12 +52,26 @@ class TrainingRun:
     async def go(self) -> dict[str, Any]:
         """Run what is left; the summary, which is also written to summary.json."""
         self._progress.restore()
+        self._refuse_another_vocabulary()
         phases = ["base", "sft", *(stage.name for stage in self.parts.config.stages)]
         while self.state.phase < len(phases):
             self._progress.begin_phase()
             await self._run_phase(phases[self.state.phase])
             await self._progress.end_phase()
         return self._progress.write_summary()
+
+    def _refuse_another_vocabulary(self) -> None:
+        """Weights load under every tokenizer of their size, to which their ids may mean other tokens.
+
+        The tiny base's is made anew whenever a version of rstar2 writes its text differently.
+        """
+        now = vocabulary_hash(self.parts.template.tokenizer)
+        if self.state.vocabulary not in ("", now):
+            raise InputError(
+                f"'{self.parts.folder}' was trained with another tokenizer: go on with the version of rstar2 "
+                "and the model.base that it began with, or give another --run folder"
+            )
+        self.state.vocabulary = now
 
     async def _run_phase(self, name: str) -> None:
         await self.parts.rest()

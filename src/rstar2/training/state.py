@@ -35,6 +35,8 @@ class RunState:
     """One summary row per finished phase."""
     lengths: dict[str, Any] = field(default_factory=dict)
     """What placement has learned of response lengths; it decides who shares a batch, and so the last bits."""
+    vocabulary: str = ""
+    """Hash of what the ids mean that the weights learned; empty in states of older versions."""
     metrics_bytes: int = 0
     rollouts_bytes: int = 0
     timeline_bytes: int = 0
