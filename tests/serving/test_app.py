@@ -139,6 +139,13 @@ def test_a_client_that_wants_no_calls_gets_text_and_shows_no_tools(scene, tokeni
     assert "# Tools" not in tokenizer.decode(here.engine.requests[0].token_ids)
 
 
+def test_a_server_runs_no_tools_for_a_client_that_wants_no_calls(scene, tokenizer):
+    here = scene(CALCULATOR_CALL, with_tools=True)
+    _, body = posted(here, HELLO | {"tool_choice": "none"})
+    assert body["choices"][0]["message"] == {"role": "assistant", "content": CALCULATOR_CALL}
+    assert "# Tools" not in tokenizer.decode(here.engine.requests[0].token_ids)
+
+
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_with_tools_of_its_own_the_server_runs_them(scene, is_streamed):
     here = scene(CALCULATOR_CALL, ANSWER, with_tools=True)
@@ -255,6 +262,19 @@ def test_a_seed_fixes_the_draws_and_choices_differ_in_theirs(scene):
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"repetition_penalty": 2.0}, "repetition_penalty"),
+        ({"top_k": 1}, "top_k"),
+        ({"min_p": 0.1}, "min_p"),
+        ({"min_tokens": 50}, "min_tokens"),
+        ({"ignore_eos": True}, "ignore_eos"),
+        ({"bad_words": ["no"]}, "bad_words"),
+        ({"allowed_token_ids": [5]}, "allowed_token_ids"),
+        ({"stop_token_ids": [5]}, "stop_token_ids"),
+        ({"guided_json": {"type": "object"}}, "guided_json"),
+        ({"guided_choice": ["yes", "no"]}, "guided_choice"),
+        ({"structured_outputs": {"regex": "a"}}, "structured_outputs"),
+        ({"functions": [{"name": "add"}]}, "functions"),
+        ({"function_call": {"name": "add"}}, "function_call"),
         ({"response_format": {"type": "json_object"}}, "response_format.type"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [{"type": "browser"}]}, "tools.0.type"),
@@ -272,6 +292,15 @@ def test_what_cannot_be_done_is_refused_with_its_place(scene, change, param):
 def test_nulls_and_fields_that_change_nothing_are_ignored(scene):
     body = {"user": "me", "metadata": {}, "temperature": None, "tools": None, "stop": None, "n": None}
     assert posted(scene(ANSWER), HELLO | body)[0] == 200
+
+
+def test_what_asks_for_nothing_that_cannot_be_done_is_taken(scene, tokenizer):
+    body = {
+        "top_k": -1, "min_p": 0, "min_tokens": 0, "repetition_penalty": 1, "ignore_eos": False,
+        "bad_words": [], "stop_token_ids": [tokenizer.eos_token_id], "guided_json": None, "functions": [],
+    }  # fmt: skip
+    assert posted(scene(ANSWER), HELLO | body)[0] == 200
+    assert posted(scene(ANSWER), HELLO | {"top_k": 0})[0] == 200
 
 
 @pytest.mark.parametrize("max_tokens", [3000, 10**9])

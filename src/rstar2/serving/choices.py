@@ -16,7 +16,7 @@ from rstar2.serving.echo import echo
 from rstar2.serving.prompt import chat_prompt, plain_prompt
 from rstar2.serving.refusal import CONTEXT_TOO_LONG, Refusal
 from rstar2.serving.requests import MAX_CHOICES, ChatRequest, CompletionRequest, TextRequest
-from rstar2.serving.served import Served
+from rstar2.serving.served import Agent, Served
 from rstar2.serving.tool_calls import CallReader
 from rstar2.serving.writing import Delta, Task, write
 
@@ -25,11 +25,10 @@ Numbered = AsyncGenerator[tuple[int, Delta], None]
 
 def chat_tasks(served: Served, request: ChatRequest) -> list[Task]:
     """One per choice, all with the conversation as their prompt."""
-    if served.agent is not None and request.tools:
+    agent = _agent_for(served, request)
+    if agent is not None and request.tools:
         raise Refusal("this server runs its own tools: leave out yours, or start it without --tools")
-    tools = request.offered
-    if served.agent is not None:
-        tools = [dict(schema.shown) for schema in served.agent.tools.schemas]
+    tools = request.offered if agent is None else [dict(schema.shown) for schema in agent.tools.schemas]
     prompt = chat_prompt(served.template.tokenizer, request.messages, tools)
     max_tokens = request.max_completion_tokens or request.max_tokens
     return _tasks(served, request, prompt, max_tokens, first=0)
@@ -48,7 +47,7 @@ def completion_tasks(served: Served, request: CompletionRequest) -> list[Task]:
 
 def written_chat(served: Served, request: ChatRequest, tasks: Sequence[Task]) -> Numbered:
     """Deltas of all choices; with tools of the client's, calls are told from text."""
-    agent = served.agent
+    agent = _agent_for(served, request)
     if agent is not None:
         return merged([play(served, agent, task) for task in tasks])
     deltas = [write(served.dispatcher, served.template.tokenizer, task) for task in tasks]
@@ -64,9 +63,17 @@ def written_completions(served: Served, request: CompletionRequest, tasks: Seque
     return merged([write(served.dispatcher, served.template.tokenizer, task) for task in tasks])
 
 
+def _agent_for(served: Served, request: ChatRequest) -> Agent | None:
+    """Who runs the calls: nobody if the client wants none."""
+    return None if request.tool_choice == "none" else served.agent
+
+
 def _tasks(
     served: Served, request: TextRequest, prompt: tuple[int, ...], max_tokens: int | None, *, first: int
 ) -> list[Task]:
+    end = served.template.tokenizer.eos_token_id
+    if not {end}.issuperset(request.stop_token_ids):
+        raise Refusal(f"the only token that ends a turn here is {end}", param="stop_token_ids")
     room = served.context_tokens - len(prompt)
     fewest = 1 if max_tokens is None else max_tokens
     if room < fewest:

@@ -35,7 +35,27 @@ class ResponseFormat(Body):
 StopText = Annotated[str, Field(min_length=1)]
 
 
-class TextRequest(Body):
+class Unsupported(Body):
+    """What other servers take and this one cannot do: accepted only where it asks for nothing."""
+
+    frequency_penalty: float = Field(0.0, ge=0, le=0)
+    presence_penalty: float = Field(0.0, ge=0, le=0)
+    repetition_penalty: float = Field(1.0, ge=1, le=1)
+    logit_bias: dict[str, float] = Field({}, max_length=0)
+    top_k: int = Field(-1, ge=-1, le=0)
+    min_p: float = Field(0.0, ge=0, le=0)
+    min_tokens: int = Field(0, ge=0, le=0)
+    ignore_eos: Literal[False] = False
+    bad_words: list[str] = Field([], max_length=0)
+    allowed_token_ids: None = None
+    guided_json: None = None
+    guided_regex: None = None
+    guided_choice: None = None
+    guided_grammar: None = None
+    structured_outputs: None = None
+
+
+class TextRequest(Unsupported):
     """What both endpoints take."""
 
     model: str
@@ -46,11 +66,10 @@ class TextRequest(Body):
     n: int = Field(1, ge=1, le=MAX_CHOICES)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     stop: StopText | Annotated[list[StopText], Field(max_length=_MAX_STOPS)] = []
+    stop_token_ids: list[int] = []
+    """The one that ends every turn, or none."""
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    frequency_penalty: float = Field(0.0, ge=0, le=0)
-    presence_penalty: float = Field(0.0, ge=0, le=0)
-    logit_bias: dict[str, float] = Field({}, max_length=0)
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -138,6 +157,9 @@ class ChatRequest(TextRequest):
     tools: list[OfferedTool] = []
     tool_choice: Literal["auto", "none"] = "auto"
     parallel_tool_calls: Literal[True] = True
+    functions: list[object] = Field([], max_length=0)
+    """The older name of `tools`, with other answers."""
+    function_call: Literal["auto"] = "auto"
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=0)
     response_format: ResponseFormat = ResponseFormat(type="text")
