@@ -26,7 +26,16 @@ from rstar2.rollout.simulation.outcome import Outcome
 from rstar2.rollout.simulation.scenario import ClusterSection, Scenario, load_scenario
 from rstar2.rollout.workload import PAPER_STAGES, draw_step
 from rstar2.types import EngineLoad
-from rstar2.verbs.simulate import Case, Result, by_workload, drawn_cases, gains_table, play, results_table
+from rstar2.verbs.simulate import (
+    Case,
+    Result,
+    by_workload,
+    drawn_cases,
+    gains_table,
+    play,
+    results_table,
+    workload_name,
+)
 
 
 class Timed:
@@ -93,14 +102,16 @@ def main() -> None:
 
 def _results(scenario: Scenario) -> list[Result]:
     """Of all cases, as many at a time as there are cores; each is said when it has been played."""
+    every = scenario.workloads
+    names = [workload_name(workload, every) for workload in every for _ in scenario.seeds]
     parts = [
         scenario.model_copy(update={"workloads": (workload,), "seeds": (seed,)})
-        for workload in scenario.workloads
+        for workload in every
         for seed in scenario.seeds
     ]
     results: list[Result] = []
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool, Progress(console=console) as progress:
-        for rows in progress.track(pool.map(_played, parts), total=len(parts), description="play"):
+        for rows in progress.track(pool.map(_played, names, parts), total=len(parts), description="play"):
             results += rows
             case = rows[0].case
             told = ", ".join(f"{row.policy} {row.outcome.makespan_s:.0f}" for row in rows)
@@ -108,11 +119,11 @@ def _results(scenario: Scenario) -> list[Result]:
     return results
 
 
-def _played(scenario: Scenario) -> list[Result]:
+def _played(name: str, scenario: Scenario) -> list[Result]:
     """In a process of its own; without the rollouts, of which there are many."""
     [case] = drawn_cases(scenario)
     results = [play(scenario, case, policy) for policy in scenario.policies]
-    told = replace(case, traces=(), earlier=())
+    told = replace(case, name=name, traces=(), earlier=())
     return [replace(result, case=told) for result in [*results, foreseen(scenario, case)]]
 
 
