@@ -94,6 +94,13 @@ def test_small_micro_batches_wait_for_the_network():
     assert learner_s(sharded, num_tokens=1600, context_tokens=0) == pytest.approx(expected)
 
 
+def test_four_updates_gather_the_weights_once_more_for_three_quarters_of_the_tokens_and_offload_four_times():
+    sharded = replace(LEARNER, shape=replace(SHAPE, num_shards=16, offload_optimizer=True))
+    expected = (3 + 3 / 4) * 2 * MODEL.num_parameters / 1e3 + 4 * 4 * MODEL.num_parameters / 16 / 1e4
+    seconds = learner_s(sharded, num_tokens=1600, context_tokens=0, num_updates=4)
+    assert seconds == pytest.approx(expected)
+
+
 def test_within_a_node_the_links_are_used():
     sharded = replace(LEARNER, shape=replace(SHAPE, num_shards=8))
     assert sharded.exchange_bytes_per_s == 1e5

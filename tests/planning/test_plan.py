@@ -7,7 +7,7 @@ import pytest
 from rstar2.config import RunConfig, load_config
 from rstar2.errors import ConfigError
 from rstar2.planning.advice import Changes, _wider_engines, first_change, with_changes
-from rstar2.planning.plan import Plan, make_plan
+from rstar2.planning.plan import Plan, StagePlan, make_plan
 from rstar2.planning.policy import policy_shape
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -73,6 +73,60 @@ def test_new_weights_of_a_base_under_adapters_keep_its_type_in_one_process():
         "cluster__checkpoint_activations": False, "model__dtype": "bfloat16",
     }  # fmt: skip
     assert published_s(**one) == 2 * published_s(**one, learner__lora={"rank": 16})
+
+
+def changed_stage(**changes: int | str) -> StagePlan:
+    """The first one."""
+    config = paper()
+    stages = (config.stages[0].model_copy(update=changes),)
+    (stage,) = planned(config.model_copy(update={"stages": stages})).stages
+    return stage
+
+
+def test_without_roc_the_learner_learns_from_all_rollouts():
+    """From 32 in place of 16 of each group; its prompt is computed once."""
+    (kept,), (all_of_them,) = (planned(paper(**roc)).stages for roc in ({}, {"roc__mode": "off"}))
+    ratio = (450 + 32 * 2500) / (450 + 16 * 2500)
+    assert all_of_them.step.learner_s == pytest.approx(ratio * kept.step.learner_s, rel=1e-3)
+
+
+def test_more_updates_than_one_score_the_later_shares_first():
+    """Seven eighths of the tokens have a fifth forward, beside the four with checkpointed activations."""
+    once, eight_times = (changed_stage(updates=n).step.learner_s for n in (1, 8))
+    assert eight_times == pytest.approx((4 + 7 / 8) / 4 * once)
+
+
+def test_problems_that_are_tried_for_mastery_take_their_time():
+    """8 rollouts of each of 42,000 are those of 20.5 steps, of 1000 half a step's; new weights as often."""
+    plain, probed, few = (
+        changed_stage(**changes)
+        for changes in ({}, {"problems": "unmastered"}, {"problems": "unmastered", "mastery_problems": 1000})
+    )
+    once_s = plain.step.rollouts_s + plain.step.publish_s
+    assert plain.probing_s == 0
+    assert probed.probing_s == pytest.approx(42_000 * 8 / (512 * 32) * once_s)
+    assert few.probing_s == pytest.approx(1000 * 8 / (512 * 32) * once_s)
+    assert probed.total_s == probed.probing_s + plain.total_s
+
+
+def test_problems_that_nobody_has_counted_are_not_guessed():
+    config = paper()
+    stage = config.stages[0].model_copy(update={"problems": "unmastered"})
+    section = config.problems.model_copy(update={"num_train": None})
+    (uncounted,) = planned(config.model_copy(update={"problems": section, "stages": (stage,)})).stages
+    assert uncounted.probing_s is None
+    assert uncounted.total_s == uncounted.steps_s
+
+
+def learning_bytes(**changes: object) -> float:
+    return dict(planned(paper(**changes)).memory.budgets)["learning"].needed_bytes
+
+
+def test_long_conversations_of_sft_files_take_the_learners_memory():
+    """But no longer ones than a micro-batch holds anyway, and none that are not read."""
+    assert learning_bytes(sft__max_tokens=20_000) == learning_bytes()
+    assert learning_bytes(sft__max_tokens=100_000) > 2 * learning_bytes()
+    assert learning_bytes(sft__max_tokens=100_000, sft__epochs=0, sft__steps=0) == learning_bytes()
 
 
 def test_rollouts_at_a_time_are_those_that_the_room_holds():

@@ -72,6 +72,16 @@ def test_a_plan_that_does_not_fit_is_exit_code_1_with_the_remedy(plan):
     assert "Set engine.kv_tokens =" in text
 
 
+def test_probing_for_mastery_is_shown_or_said_to_be_unknown(plan):
+    unmastered = "stages.0.problems=unmastered"
+    known, files = plan(unmastered), ("source=files", "train_files=['a']", "test_files=['b']")
+    unknown = plan(unmastered, *(f"problems.{setting}" for setting in files))
+    assert "rl1 probing" in known.output
+    assert "Not counted" not in known.output
+    assert "rl1 probing" not in unknown.output
+    assert "Not counted: trying all problems for mastery before rl1." in unknown.output
+
+
 def test_the_page_shows_the_tables_that_are_printed():
     """Of memory and rollouts; times also depend on the simulator."""
     page = (ROOT / "docs/planning.md").read_text()

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from rstar2.config import RunConfig, parse_config
 from rstar2.errors import ConfigError
-from rstar2.planning.layout import make_layout, memory_plan
+from rstar2.planning.layout import longest_sample_tokens, make_layout, memory_plan
 from rstar2.planning.plan import Plan, make_plan
 from rstar2.profiles import ModelShape
 
@@ -89,10 +89,10 @@ def _smaller(config: RunConfig) -> Iterator[Changes]:
     """Ways to need less memory, by what they cost in time. The first changes nothing but the KV room."""
     cluster = config.cluster
     ranks = {} if config.learner.num_ranks else {"learner.num_ranks": 1}  # only they save what follows
-    longest = max((stage.max_response_tokens for stage in config.stages), default=0)
+    longest = longest_sample_tokens(config)
     yield {}
-    if config.learner.micro_batch_tokens > config.plan.prompt_tokens + longest:
-        yield {"learner.micro_batch_tokens": config.plan.prompt_tokens + longest}
+    if config.learner.micro_batch_tokens > longest:
+        yield {"learner.micro_batch_tokens": longest}
     if not cluster.checkpoint_activations:
         yield {"cluster.checkpoint_activations": True, **ranks}
     if not cluster.offload_optimizer:

@@ -150,25 +150,30 @@ class LearnerGroup:
         return self.accelerator.link_bytes_per_s if one_node else self.network_bytes_per_s
 
 
-def learner_s(learner: LearnerGroup, *, num_tokens: float, context_tokens: float) -> float:
-    """One optimizer step over `num_tokens` that attend to `context_tokens` others on average.
+def learner_s(
+    learner: LearnerGroup, *, num_tokens: float, context_tokens: float, num_updates: int = 1
+) -> float:
+    """The optimizer steps over `num_tokens` that attend to `context_tokens` others on average.
 
     Compute: forward, one of its size for the gradients of the inputs, another for those of the weights unless
-    they are frozen, and one more if activations are checkpointed, over the training share of the peak.
+    they are frozen, and one more if activations are checkpointed, over the training share of the peak. Before
+    several updates, all tokens but those of the first have a forward more, which scores them.
     Exchange (FSDP): per micro-batch all weights are gathered twice and gradients scattered once, over the
-    network, beside the computation. Offload: once a step, gradients to the host and weights back. Products of
+    network, beside the computation. Offload: per update, gradients to the host and weights back. Products of
     adapters are not counted: they are about a hundredth of the others.
     """
     shape, device = learner.shape, learner.accelerator
-    passes = (2 if shape.num_frozen_parameters else 3) + shape.checkpoint_activations
+    scored_share = 1 - 1 / num_updates
+    passes = (2 if shape.num_frozen_parameters else 3) + shape.checkpoint_activations + scored_share
     flops = passes * shape.model.forward_flops(num_tokens, context_tokens)
     compute_s = flops / (shape.num_shards * device.peak_flops_per_s * device.training_share)
     exchange_s = 0.0
     if shape.num_shards > 1:
         num_micro_batches = num_tokens / shape.num_shards / shape.micro_batch_tokens
-        exchanged = 2 * shape.num_frozen_parameters + 3 * shape.num_trained_parameters
+        gathered = (2 + scored_share) * (shape.num_frozen_parameters + shape.num_trained_parameters)
+        exchanged = gathered + shape.num_trained_parameters
         exchange_s = num_micro_batches * shape.compute_bytes * exchanged / learner.exchange_bytes_per_s
-    return max(compute_s, exchange_s) + _offload_s(learner)
+    return max(compute_s, exchange_s) + num_updates * _offload_s(learner)
 
 
 def _offload_s(learner: LearnerGroup) -> float:

@@ -48,7 +48,7 @@ def make_layout(config: RunConfig, model: ModelShape) -> Layout:
     cluster = config.cluster
     device = accelerator(cluster.accelerator)
     num_learning = _num_learning(config, device)
-    longest = config.plan.prompt_tokens + _longest_response_tokens(config)
+    longest = _longest_rollout_tokens(config)
     if config.engine.kv_tokens < longest:
         raise ConfigError(
             f"engine.kv_tokens = {config.engine.kv_tokens} holds no prompt with the longest response: "
@@ -110,13 +110,12 @@ def _learner_shape(config: RunConfig, model: ModelShape, num_shards: int) -> Lea
     lora = config.learner.lora
     is_kept = lora.rank and not config.learner.num_ranks
     master_bytes = _VALUE_BYTES[config.model.dtype] if is_kept else 4
-    longest = config.plan.prompt_tokens + _longest_response_tokens(config)
     return LearnerShape(
         model=model,
         num_shards=num_shards,
         master_bytes=master_bytes,
         compute_bytes=2 if config.learner.bf16 else master_bytes,
-        micro_batch_tokens=max(config.learner.micro_batch_tokens, longest),
+        micro_batch_tokens=max(config.learner.micro_batch_tokens, longest_sample_tokens(config)),
         logprob_chunk_tokens=config.learner.logprob_chunk_tokens,
         checkpoint_activations=config.cluster.checkpoint_activations,
         offload_optimizer=config.cluster.offload_optimizer,
@@ -124,8 +123,16 @@ def _learner_shape(config: RunConfig, model: ModelShape, num_shards: int) -> Lea
     )
 
 
-def _longest_response_tokens(config: RunConfig) -> int:
-    return max((stage.max_response_tokens for stage in config.stages), default=0)
+def longest_sample_tokens(config: RunConfig) -> int:
+    """That the learner may meet: a rollout or, where SFT reads files, one of its conversations."""
+    sft = config.sft
+    reads_files = sft.files and sft.num_steps(config.plan.sft_conversations)
+    return max(_longest_rollout_tokens(config), sft.max_tokens if reads_files else 0)
+
+
+def _longest_rollout_tokens(config: RunConfig) -> int:
+    """Of training, prompt included."""
+    return config.plan.prompt_tokens + max((stage.max_response_tokens for stage in config.stages), default=0)
 
 
 def memory_plan(layout: Layout) -> MemoryPlan:

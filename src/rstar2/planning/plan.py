@@ -36,10 +36,16 @@ class StagePlan:
     rollouts_at_limit: int
     """At a time over all engines, if each reserves its longest response."""
     step: StepDuration
+    probing_s: float | None
+    """Before the first step: which problems are mastered. None if it is not known how many are tried."""
+
+    @property
+    def steps_s(self) -> float:
+        return self.num_steps * self.step.step_s
 
     @property
     def total_s(self) -> float:
-        return self.num_steps * self.step.step_s
+        return self.steps_s + (self.probing_s or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +124,7 @@ def _stage(config: RunConfig, layout: Layout, stage: StageSection, index: int) -
         by_room = int(kv_tokens // (workload.prompt_tokens + response_tokens))
         return min(by_room, config.engine.max_running) * layout.num_engines
 
+    step = _step(config, layout, workload, stage)
     return StagePlan(
         name=stage.name,
         num_steps=stage.steps,
@@ -125,8 +132,20 @@ def _stage(config: RunConfig, layout: Layout, stage: StageSection, index: int) -
         max_response_tokens=workload.max_response_tokens,
         rollouts_at_mean=rollouts(workload.mean_response_tokens),
         rollouts_at_limit=rollouts(workload.max_response_tokens),
-        step=_step(config, layout, workload, stage.group_size),
+        step=step,
+        probing_s=_probing_s(config, stage, step),
     )
+
+
+def _probing_s(config: RunConfig, stage: StageSection, step: StepDuration) -> float | None:
+    """Rollouts at the rate of a step's, and new weights as often: batches are about as large."""
+    if stage.problems == "all":
+        return 0.0
+    known = [size for size in (config.problems.num_train, stage.mastery_problems) if size is not None]
+    if not known:
+        return None
+    num_rollouts = min(known) * stage.mastery_rollouts
+    return num_rollouts / (stage.problems_per_step * stage.oversample) * (step.rollouts_s + step.publish_s)
 
 
 def _sandbox_workers(config: RunConfig) -> int:
@@ -134,7 +153,7 @@ def _sandbox_workers(config: RunConfig) -> int:
     return config.sandbox.workers * max(1, config.cluster.sandbox_nodes)
 
 
-def _step(config: RunConfig, layout: Layout, workload: Workload, group_size: int) -> StepDuration:
+def _step(config: RunConfig, layout: Layout, workload: Workload, stage: StageSection) -> StepDuration:
     engine, learner = layout.engine, _learner_group(config, layout)
     engines = EngineGroup(
         times=step_times(engine.model, layout.device, num_devices=engine.num_devices),
@@ -145,7 +164,9 @@ def _step(config: RunConfig, layout: Layout, workload: Workload, group_size: int
     )
     generate_s, tail_s = engines_s(workload, engines)
     num_tokens, context_tokens = learned_tokens(
-        workload, group_size=group_size, kept_share=config.plan.kept_groups_share
+        workload,
+        group_size=stage.oversample if config.roc.mode == "off" else stage.group_size,
+        kept_share=config.plan.kept_groups_share,
     )
     is_alone = config.cluster.num_accelerators == 1
     return StepDuration(
@@ -154,7 +175,9 @@ def _step(config: RunConfig, layout: Layout, workload: Workload, group_size: int
         engines_s=generate_s,
         tail_s=tail_s,
         sandbox_s=sandbox_s(workload, num_workers=_sandbox_workers(config), grading_s=config.plan.grading_s),
-        learner_s=learner_s(learner, num_tokens=num_tokens, context_tokens=context_tokens),
+        learner_s=learner_s(
+            learner, num_tokens=num_tokens, context_tokens=context_tokens, num_updates=stage.updates
+        ),
         publish_s=publish_s(
             engine.model,
             bytes_per_value=learner.shape.master_bytes,

@@ -46,6 +46,11 @@ def _print_plan(config: RunConfig, where: Console) -> bool:
         where.print(table)
         where.print()
     where.print(verdict(plan, first_change(config, model, plan)), style="" if plan.fits else "red")
+    if unknown := [stage.name for stage in plan.stages if stage.probing_s is None]:
+        where.print(
+            f"Not counted: trying all problems for mastery before {', '.join(unknown)}. How many they are, "
+            "problems.num_train may say."
+        )
     return plan.fits
 
 
@@ -90,9 +95,11 @@ def time_table(plan: Plan) -> Table:
     for name, seconds in plan.supervised_s:
         table.add_row(name, *[""] * (len(titles) - 1), _duration(seconds))
     for stage in plan.stages:
+        if stage.probing_s:
+            table.add_row(f"{stage.name} probing", *[""] * (len(titles) - 1), _duration(stage.probing_s))
         step = stage.step
         parts = (step.engines_s, step.tail_s, step.sandbox_s, step.learner_s, step.publish_s, step.step_s)
-        table.add_row(stage.name, *(_seconds(part) for part in parts), _duration(stage.total_s))
+        table.add_row(stage.name, *(_seconds(part) for part in parts), _duration(stage.steps_s))
     return table
 
 
@@ -132,8 +139,8 @@ def _waiting(plan: Plan) -> str:
         part, seconds = stage.step.longest_part
         spent[part] = spent.get(part, 0.0) + seconds * stage.num_steps
     part = max(spent, key=spent.__getitem__)
-    total_s = sum(stage.total_s for stage in plan.stages)
-    return f", {spent[part] / total_s:.0%} of RL waiting for the {part}"
+    steps_s = sum(stage.steps_s for stage in plan.stages)
+    return f", {spent[part] / steps_s:.0%} of RL waiting for the {part}"
 
 
 def _count(number: float) -> str:
