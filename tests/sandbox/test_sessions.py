@@ -19,6 +19,18 @@ from rstar2.types import Program, ToolResult, ToolStatus
 
 RunCell = Callable[..., ToolResult]
 
+_LOSE_CHILDREN = (
+    "import os, signal\n"
+    "children = set()\n"
+    "for _ in range(6):\n"
+    "    if (child := os.fork()) == 0: hoard = b'x' * (40 << 20); signal.pause()\n"
+    "    children.add(child)\n"
+    "children.remove(os.wait()[0])\n"
+    "for child in children: os.kill(child, signal.SIGKILL)\n"
+    "for child in children: os.wait()\n"
+)
+"""To a memory limit of 64 MB, which the session itself survives."""
+
 
 @pytest.fixture
 def open_sessions(runner: asyncio.Runner, pool: WorkerPool) -> Iterator[Callable[..., SessionPool]]:
@@ -195,18 +207,30 @@ def test_memory_of_all_processes_of_a_session_counts_together(run_cell: RunCell)
 
 @pytest.mark.skipif(not cgroup.is_available(), reason="needs a memory control group")
 def test_a_crash_is_not_blamed_on_memory_that_an_earlier_cell_ran_out_of(run_cell: RunCell) -> None:
-    code = (
-        "import os, signal\n"
-        "children = set()\n"
-        "for _ in range(6):\n"
-        "    if (child := os.fork()) == 0: hoard = b'x' * (40 << 20); signal.pause()\n"
-        "    children.add(child)\n"
-        "children.remove(os.wait()[0])\n"
-        "for child in children: os.kill(child, signal.SIGKILL)\n"
-        "for child in children: os.wait()\n"
-    )
-    assert run_cell(code, memory_limit_mb=64).status is ToolStatus.OK
+    assert run_cell(_LOSE_CHILDREN, memory_limit_mb=64).status is ToolStatus.OK
     assert run_cell("os._exit(3)").status is ToolStatus.EXCEPTION
+
+
+@pytest.mark.skipif(not cgroup.is_available(), reason="needs a memory control group")
+def test_a_zygote_that_hears_of_a_cells_end_late_blames_no_crash_of_the_next_on_it(
+    runner: asyncio.Runner, open_sessions: Callable[..., SessionPool]
+) -> None:
+    pool = open_sessions()
+    before = set(psutil.Process().children(recursive=True))
+    runner.run(pool.run_cell("a", Program(code="import os, time", memory_limit_mb=64)))
+    left = set(psutil.Process().children(recursive=True)) - before
+    (zygote,) = {each.parent() for each in left} & left
+
+    async def scenario() -> tuple[ToolResult, ToolResult]:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.2, zygote.suspend)
+        first = await pool.run_cell("a", Program(code=f"time.sleep(0.4)\n{_LOSE_CHILDREN}"))
+        loop.call_later(0.2, zygote.resume)
+        return first, await pool.run_cell("a", Program(code="os._exit(3)"))
+
+    first, second = runner.run(scenario())
+    assert (first.status, second.status) == (ToolStatus.OK, ToolStatus.EXCEPTION)
+    assert second.exit_code == 3
 
 
 def test_what_a_cell_leaves_running_stands_still_between_cells_and_dies_with_the_session(

@@ -157,7 +157,10 @@ def _await(child: int, channel: socket.socket, time_limit_s: float, jail: OpenJa
 
 
 def _watch(child: int, channel: socket.socket, jail: OpenJail) -> Ending:
-    """Pass the pool's words on to a session, until it ends or is to be ended."""
+    """Pass the pool's words on to a session, until it ends or is to be ended.
+
+    Words come before the end: one that the pool said when a cell was over says whose the kills before are.
+    """
     child_fd = os.pidfd_open(child)
     pauses_s: Iterator[float] = iter(())
     try:
@@ -167,9 +170,10 @@ def _watch(child: int, channel: socket.socket, jail: OpenJail) -> Ending:
         while True:
             pause_s = next(pauses_s, None)
             ready = {fd for fd, _ in poller.poll(None if pause_s is None else ceil(pause_s * 1000))}
-            if child_fd in ready:
+            has_ended = child_fd in ready
+            word = channel.recv(_MESSAGE_BYTES) if channel.fileno() in ready else None
+            if word is None and has_ended:
                 return Ending.EXITED
-            word = channel.recv(_MESSAGE_BYTES) if ready else None
             if word == wire.KEYBOARD_INTERRUPT:
                 os.kill(child, signal.SIGINT)
             elif word == wire.FREEZE:
@@ -181,7 +185,7 @@ def _watch(child: int, channel: socket.socket, jail: OpenJail) -> Ending:
                 jail.claim_share()
                 jail.signal_all(signal.SIGCONT)
             elif word is not None:
-                return Ending.INTERRUPTED
+                return Ending.EXITED if has_ended else Ending.INTERRUPTED
     except Restless:
         return Ending.INTERRUPTED
     finally:
