@@ -108,10 +108,24 @@ def test_what_is_not_the_right_integer_earns_nothing_without_a_sandbox(text):
         ("0", r"1\;2\;0"),
         ("0", "-"),
         ("42", r"41 \text{ or 42}"),
+        ("42", "x = 40 + 2"),
+        ("42", "42 = 40 + 2"),
+        ("25", r"4+21\text{ = 3}"),
+        ("25", "4+21 = x"),
+        ("25", "x=1 or x=25"),
+        ("25", "x(4+21) = x"),
     ],
 )
 def test_an_answer_that_is_still_to_be_calculated_earns_nothing_without_a_sandbox(truth, answer):
     assert grade(rf"<answer>\boxed{{{answer}}}</answer>", truth=truth) == 0.0
+
+
+@pytest.mark.parametrize(
+    "answer", ["m+n=204", r"\theta = 204", r"S_{ABC} = 204", "200 + 4 = 204", "$x = 0204$"]
+)
+def test_what_is_equal_to_an_integer_needs_no_verifier(answer):
+    assert grade(rf"<answer>\boxed{{{answer}}}</answer>", truth="204") == 1.0
+    assert grade(rf"<answer>\boxed{{{answer}}}</answer>", truth="203") == 0.0
 
 
 def test_an_answer_may_be_an_expression_where_the_label_is_no_integer():

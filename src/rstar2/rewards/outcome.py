@@ -14,7 +14,7 @@ from rstar2.integers import canonical_integer, with_joined_thousands
 from rstar2.ports import Sandbox
 from rstar2.protocol.answer import last_boxed
 from rstar2.rewards.letters import choice_letter
-from rstar2.rewards.stated_number import states_a_number
+from rstar2.rewards.stated_number import stated_part, states_a_number
 from rstar2.rewards.verifier import Verdict, equality_program, verdict_of
 from rstar2.types import Ending, Problem, Rollout
 
@@ -73,15 +73,16 @@ class OutcomeGrader:
         letter = choice_letter(truth)
         if letter is not None:
             return Verdict.EQUAL if choice_letter(answer) == letter else Verdict.DIFFERENT
-        label, integer = canonical_integer(truth), canonical_integer(answer)
-        if label is not None and integer is not None:
-            return Verdict.EQUAL if label == integer else Verdict.DIFFERENT
+        label = canonical_integer(truth)
+        if label is not None:
+            answer = stated_part(with_joined_thousands(answer))
+            if (integer := canonical_integer(answer)) is not None:
+                return Verdict.EQUAL if label == integer else Verdict.DIFFERENT
         if not answer.strip() or len(answer) > _LONGEST_ANSWER_CHARS:
             return Verdict.DIFFERENT
-        if label is None:
-            return await self._verified(truth, answer)
-        answer = with_joined_thousands(answer)
-        return await self._verified(label, answer) if states_a_number(answer) else Verdict.DIFFERENT
+        if label is not None and not states_a_number(answer):
+            return Verdict.DIFFERENT
+        return await self._verified(label or truth, answer)
 
     async def check_canaries(self) -> None:
         """Grades pairs whose verdicts are known; raises InfrastructureError if the verifier lies."""
