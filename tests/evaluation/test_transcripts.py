@@ -21,10 +21,17 @@ def test_what_is_kept_is_found_again_by_whoever_asks_for_the_same(tmp_path):
     assert [path.name for path in (tmp_path / "a/b").glob("*.jsonl")] == ["0003-test-algebra-1.json.jsonl"]
 
 
-@pytest.mark.parametrize("other", [{"seed": 2}, {"seed": 1, "extra": 0}, {}])
-def test_another_evaluation_may_not_go_on_in_the_folder(tmp_path, other):
+@pytest.mark.parametrize(
+    ("other", "complaint"),
+    [
+        ({"seed": 2}, "holds another evaluation .seed is 1 there and 2 here"),
+        ({"seed": 1, "extra": None}, "of a version of rstar2 that did not note extra"),
+        ({}, "holds another evaluation"),
+    ],
+)
+def test_another_evaluation_may_not_go_on_in_the_folder(tmp_path, other, complaint):
     Transcripts(tmp_path, {"seed": 1})
-    with pytest.raises(InputError, match="holds another evaluation"):
+    with pytest.raises(InputError, match=complaint):
         Transcripts(tmp_path, other)
 
 

@@ -183,6 +183,7 @@ def test_a_benchmark_that_is_no_longer_named_leaves_no_file_and_no_count(write, 
     (tmp_path / "benchmarks").mkdir()
     write("benchmarks/mine", {"question": "Mine?", "answer": "1"})
     for benchmarks in (more, BENCHMARKS, {}):
+        (tmp_path / "manifest.json").unlink(missing_ok=True)  # as if the last preparation was stopped
         manifest, _ = prepared(config, tmp_path, benchmarks=benchmarks)
         assert {path.stem for path in (tmp_path / "benchmarks").iterdir()} == {*benchmarks, "mine"}
         names = [counted.name for count in manifest.problems for counted in count.filters]

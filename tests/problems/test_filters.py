@@ -98,7 +98,16 @@ def test_a_question_with_two_answers_goes_altogether():
 
 @pytest.mark.parametrize(
     ("answers", "num_kept"),
-    [(("12", "$012$", ""), 3), (("12", r"\frac{25}{2}"), 0), ((r"\frac12", r"\frac12"), 2), (("", ""), 2)],
+    [
+        (("12", "$012$", ""), 3),
+        (("12", r"12 \text{ cm}^2", "12.0", "x = 12", r"12^\circ", r"\boxed{12}", r"\$12", r"12\%"), 8),
+        (("12", r"13 \text{ cm}"), 0),
+        (("12", "12.01"), 0),
+        (("12", r"12\pi"), 0),
+        (("12", r"\frac{25}{2}"), 0),
+        ((r"\frac12", r"\frac12"), 2),
+        (("", ""), 2),
+    ],
 )
 def test_labels_contradict_each_other_by_what_they_say(answers, num_kept):
     assert len(without_contradictions(problems_of(*(("q", answer) for answer in answers)))) == num_kept

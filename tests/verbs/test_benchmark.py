@@ -6,6 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rstar2.cli import app
+from rstar2.config import parse_config
+from rstar2.evaluation.benchmarks import benchmark
+from rstar2.verbs.benchmark import _settings
 
 pytestmark = pytest.mark.integration
 
@@ -97,6 +100,15 @@ def test_how_many_programs_run_at_once_may_change_within_a_folder(again):
     done = again("sandbox.workers=3")
     assert "another evaluation" not in done.stderr
     assert "gone.jsonl cannot be read" in done.stderr
+
+
+def test_a_tool_server_may_move_within_a_folder():
+    def settings(url, prefix=""):
+        server = {"name": "search", "url": url, "prefix": prefix, "start_limit_s": 9}
+        return _settings(parse_config({"tools": {"mcp": [server]}}), benchmark("aime24"))
+
+    assert settings("http://a:8000/mcp") == settings("http://b:8001/mcp")
+    assert settings("http://a:8000/mcp") != settings("http://a:8000/mcp", prefix="web_")
 
 
 def test_a_folder_in_which_another_process_evaluates_is_refused(

@@ -32,9 +32,14 @@ class Transcripts:
             replace_text(begun, json.dumps(wanted, indent=1) + "\n")
             return
         found = json.loads(begun.read_text(encoding="utf-8"))
-        differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        differing = sorted(key for key in {*found, *wanted} if found.get(key, ...) != wanted.get(key, ...))
         if differing:
             key = differing[0]
+            if key not in found:
+                raise InputError(
+                    f"'{folder}' holds an evaluation of a version of rstar2 that did not note {key}: give "
+                    "another --folder, or go on with that version"
+                )
             raise InputError(
                 f"'{folder}' holds another evaluation ({key} is {found.get(key)!r} there and "
                 f"{wanted.get(key)!r} here): give another --folder, or remove it"

@@ -10,6 +10,7 @@ manifest.json                                  counts
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from rstar2.config import SourceSection
 from rstar2.preparation.job import Job
@@ -33,15 +34,20 @@ async def prepare(job: Job) -> Manifest:
 
 
 def _write_benchmarks(job: Job) -> None:
-    """And remove those of the time before: problems may overlap a benchmark that is no longer named."""
-    folder, manifest = job.folder / "benchmarks", job.folder / "manifest.json"
-    before = json.loads(manifest.read_text())["benchmarks"] if manifest.exists() else ()
-    for name, _ in before:
-        if name not in job.benchmarks:
-            (folder / f"{name}.jsonl").unlink(missing_ok=True)
+    """And remove those of a time before: problems may overlap a benchmark that is no longer named."""
+    folder = job.folder / "benchmarks"
+    for path in folder.glob("*.jsonl"):
+        if path.stem not in job.benchmarks and _is_ours(path):
+            path.unlink()
     for name, problems in job.benchmarks.items():
         named = (replace(problem, id=f"{name}/{problem.id}", task=name) for problem in problems)
         write_whole(folder / f"{name}.jsonl", map(problem_line, named))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether its problems are named as ours are; a file of the user's own stays."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return lines.readline().startswith(f'{{"id": "{path.stem}/')
 
 
 def _remarks(job: Job) -> Iterator[str]:

@@ -19,6 +19,11 @@ _LATEX_COMMAND = re.compile(r"\\[a-zA-Z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _SEVERAL = re.compile(r";|,(?!\s*\d{3}(?!\d))|\band\b|\bor\b|=.*=")
 """Parts are listed by semicolons, commas (but those between thousands), words, or each with its name."""
+_DRESS = re.compile(
+    r"\\(?:text|textrm|mbox|mathrm)\s*\{[^{}]*\}(?:\s*\^\s*\{?[0-9]\}?)?|\^\s*\{?\s*\\circ\s*\}?"
+    r"|\\boxed|\\[%$]|[{}$%]|^\s*[a-zA-Z]\s*=|(?<=[0-9])\.0+(?![0-9])"
+)
+r"""Of a label: its unit, its name, `.0`."""
 
 Filter = Callable[[Sequence[Problem]], Sequence[Problem]]
 
@@ -114,14 +119,20 @@ def without_respelled_repeats(problems: Sequence[Problem]) -> list[Problem]:
 def without_contradictions(problems: Sequence[Problem]) -> list[Problem]:
     """No question that appears with two different answers: at least one of its labels is wrong.
 
-    Spellings of one integer agree, and no label contradicts none. Goes before all filters that drop some of a
-    question's labels, by what they are or as repeats: they would hide the contradiction.
+    Spellings of one integer agree, with and without its unit, and no label contradicts none. Goes before all
+    filters that drop some of a question's labels, by what they are or as repeats: they would hide the
+    contradiction.
     """
     answers: defaultdict[str, set[str]] = defaultdict(set)
     for problem in problems:
         if problem.answer:
-            answers[question_hash(problem.question)].add(canonical_integer(problem.answer) or problem.answer)
+            answers[question_hash(problem.question)].add(_meaning(problem.answer))
     return [p for p in problems if len(answers[question_hash(p.question)]) <= 1]
+
+
+def _meaning(label: str) -> str:
+    """The integer that a label spells, if need be without its dress; any other label as it is."""
+    return canonical_integer(label) or canonical_integer(_DRESS.sub(" ", label)) or label
 
 
 def with_pass_rate(

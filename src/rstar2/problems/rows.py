@@ -73,7 +73,7 @@ def _parquet_rows(source: str, columns: Sequence[str]) -> Iterator[tuple[str, Ro
         if missing := [column for column in columns if column not in there]:
             raise DataError(
                 f"{source} has no column {missing[0]!r} (there is {', '.join(map(repr, there))}); "
-                "map the field to another column"
+                "map the field to another column, or take it out of the source's columns"
             )
         for batch in file.iter_batches(columns=list(columns) or None):
             for row in batch.to_pylist():

@@ -27,6 +27,8 @@ from rstar2.verbs.checkpoint import playing_config
 
 _LIMITS = {"time_limit_s", "memory_limit_mb", "output_limit_chars", "grading_time_limit_s"}
 """Of the sandbox, what changes an answer or its verdict; where and beside how many programs run does not."""
+_WHERE_A_SERVER_IS = {"url", "token_file", "start_limit_s"}
+"""Of an MCP server; it may move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ def _settings(config: RunConfig, entry: Benchmark) -> dict[str, Any]:
         "protocol": config.protocol.model_dump(mode="json"),
         "dtype": config.engine.dtype,
         "tools": list(config.tools.enabled),
-        "mcp": [server.model_dump(mode="json", exclude={"token_file"}) for server in config.tools.mcp],
+        "mcp": [server.model_dump(mode="json", exclude=_WHERE_A_SERVER_IS) for server in config.tools.mcp],
         "sandbox": config.sandbox.model_dump(mode="json", include=_LIMITS),
     }
 
