@@ -49,7 +49,7 @@ def ordinary_check(rng: random.Random) -> Check:
     right = (
         (f"{n}", f"{n}.0"),
         (f"{n}", rf"\frac{{{n * m}}}{{{m}}}"),
-        (f"{n}", rf"x = {n}"),
+        (f"{n}", rf"{n} \text{{ cm}}"),
         (f"{n * n}", f"{n}^2"),
         (rf"\frac{{{n}}}{{8}}", f"{n / 8}"),
         (rf"{m}\sqrt{{3}}", rf"\sqrt{{{3 * m * m}}}"),
