@@ -17,9 +17,9 @@ import asyncio
 import contextlib
 import gc
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rstar2.engines.counters import EngineStats
 from rstar2.engines.turn_seed import turn_seed
@@ -32,6 +32,10 @@ from rstar2.weights import BroadcastChannel, FolderChannel
 if TYPE_CHECKING:
     from vllm import SamplingParams
 
+_Answer = TypeVar("_Answer")
+
+_LOOK_S = 1.0
+"""Between looks whether the core that is to answer lives."""
 _SHUTDOWN_S = 30.0
 """Before the core's process is killed; longer than it grants its workers."""
 _FINISHES = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "abort": FinishReason.RELEASED}
@@ -133,7 +137,7 @@ class VllmEngine:
         if self._is_asleep:
             return
         with _translated("fall asleep"):
-            await self._llm.sleep(level=1 if keep_weights else 2)
+            await self._answer(self._llm.sleep(level=1 if keep_weights else 2))
         self._is_asleep = True
         self._is_stale = self._is_stale or not keep_weights
 
@@ -141,7 +145,7 @@ class VllmEngine:
         """Take the memory again, as `adopt` does by itself."""
         self._check_alive()
         with _translated("wake up"):
-            await self._llm.wake_up()
+            await self._answer(self._llm.wake_up())
         self._is_asleep = False
 
     async def close(self) -> None:
@@ -209,16 +213,32 @@ class VllmEngine:
     async def _swap(self, method: str, where: tuple[object, ...], published: str) -> None:
         """All workers take the weights, without old keys and values left; EngineError if one got others."""
         with _translated("take new weights"):
-            if self._is_asleep:
-                await self._llm.wake_up(tags=["weights"])
-            await self._llm.pause_generation(mode="abort", clear_cache=True)
-            taken = await self._llm.collective_rpc(method, args=where)
-            if self._is_asleep:
-                await self._llm.wake_up(tags=["kv_cache"])
-                self._is_asleep = False
-            await self._llm.resume_generation()
+            taken = await self._answer(self._taken(method, where))
         if set(taken) != {published}:
             raise EngineError("a worker took other weights than were published; publish them again")
+
+    async def _taken(self, method: str, where: tuple[object, ...]) -> list[str]:
+        """Each worker's checksum of what it has taken."""
+        if self._is_asleep:
+            await self._llm.wake_up(tags=["weights"])
+        await self._llm.pause_generation(mode="abort", clear_cache=True)
+        taken: list[str] = await self._llm.collective_rpc(method, args=where)
+        if self._is_asleep:
+            await self._llm.wake_up(tags=["kv_cache"])
+            self._is_asleep = False
+        await self._llm.resume_generation()
+        return taken
+
+    async def _answer(self, call: Coroutine[Any, Any, _Answer]) -> _Answer:
+        """The core's, to anything but a turn: vLLM lets such a call wait for ever if its core dies."""
+        answer = asyncio.create_task(call)
+        try:
+            while not (await asyncio.wait([answer], timeout=_LOOK_S))[0]:
+                if self._llm.errored:
+                    raise EngineError("its core has died")
+            return answer.result()
+        finally:
+            answer.cancel()
 
     def _check_alive(self) -> None:
         if self._is_closed or self._llm.errored:
